@@ -22,14 +22,7 @@ from chalicelib.api.answers.image_answers import (
 from chalicelib.api.answers.walk import MAX_IMAGES, Position, steps
 from chalicelib.api.findings import images_of
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import (
-    Paging,
-    context,
-    find_header,
-    find_image,
-    find_repository,
-    is_meant,
-)
+from chalicelib.api.framework.call import Paging, context, find_header, find_image, find_repository, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.headers.header import Header

@@ -60,11 +60,7 @@ class _Place(msgspec.Struct, frozen=True, order=True):
     id: str
 
 
-@area.get(
-    "/v1/waivers",
-    WaiverList,
-    (*p.PLACE, p.WAIVER_ID, p.VULNERABILITY_ID, p.WAIVER_STATE, *p.PAGE),
-)
+@area.get("/v1/waivers", WaiverList, (*p.PLACE, p.WAIVER_ID, p.VULNERABILITY_ID, p.WAIVER_STATE, *p.PAGE))
 def list_waivers(query: Query) -> WaiverList:
     """Waivers, the next to end first.
 

@@ -13,11 +13,7 @@ from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import operator, own_sessions
 from chalicelib.domain.events.dead_letter import DeadLetter
 from chalicelib.errors import InputError, NotFoundError
-from chalicelib.services.doctor.redrive_dead_letters import (
-    drop_dead_letters,
-    read_dead_letters,
-    redrive_dead_letters,
-)
+from chalicelib.services.doctor.redrive_dead_letters import drop_dead_letters, read_dead_letters, redrive_dead_letters
 
 if TYPE_CHECKING:
     from chalicelib.adapters.aws.sessions import Sessions

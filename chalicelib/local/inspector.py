@@ -62,10 +62,7 @@ COVERED: Readers = {
     "resourceId": lambda r: [r.get("resourceId")],
     "resourceType": lambda r: [r.get("resourceType")],
 }
-COUNTED: Readers = {
-    "accountIds": lambda r: [r["accountId"]],
-    "repositories": lambda r: [r["repository"]],
-}
+COUNTED: Readers = {"accountIds": lambda r: [r["accountId"]], "repositories": lambda r: [r["repository"]]}
 """The values that a filter compares, by its name."""
 
 

@@ -21,12 +21,7 @@ from chalicelib.domain.images.finding import FindingRow, ImageFacts, Listing
 from chalicelib.domain.images.image import Coverage, ImageRef, InUse, InUseState, Scan, ScanState, Source
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.parsers.findings.coverage import parse_list_coverage
-from chalicelib.parsers.findings.rows import (
-    FindingsPage,
-    newer,
-    parse_finding_details,
-    parse_list_findings,
-)
+from chalicelib.parsers.findings.rows import FindingsPage, newer, parse_finding_details, parse_list_findings
 
 if TYPE_CHECKING:
     from types_boto3_inspector2 import Inspector2Client

@@ -180,9 +180,7 @@ class WaiverStore:
             if (step := self._step(put)) is None:
                 return None
             self._dynamo.transact(
-                step,
-                raised_version(s.WAIVERS_VERSION, put.version),
-                ("Put", {"Item": _change_item(put), **ABSENT}),
+                step, raised_version(s.WAIVERS_VERSION, put.version), ("Put", {"Item": _change_item(put), **ABSENT})
             )
             return put
 

@@ -119,10 +119,7 @@ def read_stored(item: Item) -> StoredRecord:
     """What is left of it: an altered record must not stop the search for altered records."""
     place = read_head(item)
     return StoredRecord(
-        number=place.count,
-        link=place.link,
-        body=bytes(item.get(s.RECORD, {}).get("B", b"")),
-        wrong=_wrong(item),
+        number=place.count, link=place.link, body=bytes(item.get(s.RECORD, {}).get("B", b"")), wrong=_wrong(item)
     )
 
 

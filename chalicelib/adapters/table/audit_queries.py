@@ -72,12 +72,7 @@ class AuditQueries:
         return Page(tuple(rows))
 
     def page_of_days(
-        self,
-        since: datetime,
-        until: datetime,
-        wanted: Callable[[AuditEntry], bool],
-        after: str | None,
-        limit: int,
+        self, since: datetime, until: datetime, wanted: Callable[[AuditEntry], bool], after: str | None, limit: int
     ) -> Page[ActionRow]:
         """Recorded at or after `since` and before `until`, the last first. A Query for each day, empty or not."""
         keys: list[Item] = []

@@ -67,11 +67,7 @@ def _role_of(task_arn: str, cluster: str, client_of: ClientOf, asker: Asker) -> 
 def _instance_role(instance: str, cluster: str, client_of: ClientOf, asker: Asker) -> str | None:
     """None for a machine outside of EC2: it has a role of its own that no call tells."""
     found = asker.ask(
-        client_of("ecs"),
-        "describe_container_instances",
-        wire.Instances,
-        cluster=cluster,
-        containerInstances=[instance],
+        client_of("ecs"), "describe_container_instances", wire.Instances, cluster=cluster, containerInstances=[instance]
     ).container_instances
     ec2_id = found[0].ec2_instance_id if found else None
     if not ec2_id or not ec2_id.startswith(_OF_EC2):

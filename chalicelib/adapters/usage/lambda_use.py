@@ -97,11 +97,7 @@ def _state(client: Any, function: use.FunctionConfiguration) -> State:
 def _image(client: Any, asker: Asker, function: use.FunctionConfiguration) -> ImageName | None:
     """None: it is made from no image of ECR. The tag alone would not say which one it was made from."""
     code = asker.ask(
-        client,
-        "get_function",
-        use.FunctionAnswer,
-        FunctionName=function.function_name,
-        Qualifier=function.version,
+        client, "get_function", use.FunctionAnswer, FunctionName=function.function_name, Qualifier=function.version
     ).code
     uri = code.resolved_image_uri or code.image_uri
     image = image_name(uri)

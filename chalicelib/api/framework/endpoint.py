@@ -240,13 +240,7 @@ def _declared(
 ) -> Endpoint:
     summary, _, description = (view.__doc__ or "").strip().partition("\n")
     return Endpoint(
-        path,
-        view.__name__,
-        summary.strip(),
-        " ".join(description.split()),
-        tuple(parameters),
-        answer,
-        tuple(statuses),
+        path, view.__name__, summary.strip(), " ".join(description.split()), tuple(parameters), answer, tuple(statuses)
     )
 
 

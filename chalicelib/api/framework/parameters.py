@@ -102,10 +102,7 @@ SCAN_STATE = Parameter[tuple[ScanState, ...]](
     "scan_state", "One or more scan states", *member(tuple(ScanState)), many=True
 )
 WAIVER_ID = Parameter[str](
-    "id",
-    "The waiver's id",
-    *text(r"w-[0-9a-f]{10}", "a waiver's id such as w-0123456789", 12),
-    example="w-0123456789",
+    "id", "The waiver's id", *text(r"w-[0-9a-f]{10}", "a waiver's id such as w-0123456789", 12), example="w-0123456789"
 )
 WAIVER_STATE = Parameter[tuple[WaiverState, ...]](
     "state",

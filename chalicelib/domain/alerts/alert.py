@@ -109,11 +109,7 @@ def _word(text: str | None) -> str | None:
 
 VERDICT = "verdict"
 MAX_TAGS = 5
-_RUNNING = {
-    InUseState.YES: "yes",
-    InUseState.NO: "no",
-    InUseState.UNKNOWN: "unknown, treated as running",
-}
+_RUNNING = {InUseState.YES: "yes", InUseState.NO: "no", InUseState.UNKNOWN: "unknown, treated as running"}
 
 
 class AlertReason(msgspec.Struct, frozen=True):

@@ -37,10 +37,7 @@ CHANNELS = (
         title="Slack",
         setting="SLACK_SECRET",
         secret_parameter="SlackSecretArn",  # noqa: S106 - a name
-        secret_patterns=(
-            r"(\bhooks\.slack(?:-gov)?\.com/)[^\s\"']+",
-            r"()\b(?:xox[a-z]|xapp)-[A-Za-z0-9-]+",
-        ),
+        secret_patterns=(r"(\bhooks\.slack(?:-gov)?\.com/)[^\s\"']+", r"()\b(?:xox[a-z]|xapp)-[A-Za-z0-9-]+"),
     ),
     ChannelKind(
         name="webhook",

@@ -67,11 +67,7 @@ unknown = partial(CheckResult, CheckStatus.UNKNOWN)
 
 
 def judged(
-    problems: Iterable[str],
-    sound: str,
-    advice: str,
-    wrong: str = "not as they must be",
-    unseen: Iterable[str] = (),
+    problems: Iterable[str], sound: str, advice: str, wrong: str = "not as they must be", unseen: Iterable[str] = ()
 ) -> CheckResult:
     """FAIL where there is a problem; UNKNOWN where there is none but not all was seen; else OK."""
     found, unchecked = tuple(problems), tuple(unseen)

@@ -219,10 +219,7 @@ class Kind(StrEnum):
 
 
 INDEX_MEDIA_TYPES = frozenset(
-    {
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-    }
+    {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 )
 IMAGE_MEDIA_TYPES = frozenset(
     {

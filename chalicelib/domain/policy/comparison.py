@@ -155,11 +155,7 @@ def fix(written: Any, ratings: Ratings, negated: bool) -> Answer:
 
 def running(written: Any, ratings: Ratings, negated: bool) -> Answer:
     """UNKNOWN is treated as running."""
-    words = {
-        True: {InUseState.YES, InUseState.UNKNOWN},
-        False: {InUseState.NO},
-        "unknown": {InUseState.UNKNOWN},
-    }
+    words = {True: {InUseState.YES, InUseState.UNKNOWN}, False: {InUseState.NO}, "unknown": {InUseState.UNKNOWN}}
     return _among(frozenset(state for v in as_tuple(written) for state in words[v]))
 
 

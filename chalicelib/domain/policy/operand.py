@@ -101,8 +101,7 @@ DAYS = Operand(DaysTest, "`gte` `gt` `lte` `lt` `eq`, whole days")
 SCORE = Operand(ScoreTest, "`gte` `gt` `lte` `lt` `eq`, 0 to 10")
 EPSS = Operand(EpssTest, "`gte` `gt` `lte` `lt` `eq`, 0 to 1")
 SEVERITY = Operand(
-    Severity | Annotated[tuple[Severity, ...], Meta(min_length=1)] | SeverityTest,
-    "a word, a list, or `gte` `eq` `in`",
+    Severity | Annotated[tuple[Severity, ...], Meta(min_length=1)] | SeverityTest, "a word, a list, or `gte` `eq` `in`"
 )
 FIX = Operand(Fix | Annotated[tuple[Fix, ...], Meta(min_length=1)], "true, false, `partial`, or a list")
 RUNNING = Operand(Running | Annotated[tuple[Running, ...], Meta(min_length=1)], "true, false, `unknown`, or a list")

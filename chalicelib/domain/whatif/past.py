@@ -54,11 +54,7 @@ NOTES: dict[PastNote, str] = {
     PastNote.BEFORE_KNOWN: "the image was not known here yet: only what its scanner told later is taken",
     PastNote.BEFORE_HISTORY: "a policy of shorter history_days was in force since: what had ended may be forgotten",
 }
-_READ: dict[str, Callable[[Any], Any]] = {
-    "status": FindingStatus,
-    "severity": Severity,
-    "fix_available": FixAvailable,
-}
+_READ: dict[str, Callable[[Any], Any]] = {"status": FindingStatus, "severity": Severity, "fix_available": FixAvailable}
 
 
 class Past:

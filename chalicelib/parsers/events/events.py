@@ -35,15 +35,7 @@ from chalicelib.parsers.findings.coverage import TOTAL, Foreign, coverage_state,
 from chalicelib.parsers.findings.rows import RowReader
 from chalicelib.parsers.wire import identity
 from chalicelib.parsers.wire.identity import Envelope
-from chalicelib.parsers.wire.wire import (
-    Count,
-    Wire,
-    decode,
-    json_bytes,
-    refuse_deep,
-    required_instant,
-    under,
-)
+from chalicelib.parsers.wire.wire import Count, Wire, decode, json_bytes, refuse_deep, required_instant, under
 
 
 class _Status(Wire):

@@ -160,9 +160,7 @@ def _agree(wire: _Response, ref: ImageRef, region: str, at: str) -> None:
     identity.agree(at, ref.region, region, "Region")
 
 
-def _basic_findings(
-    wires: list[_Basic] | tuple[()],
-) -> tuple[tuple[Finding, ...], dict[str, CvssScores]]:
+def _basic_findings(wires: list[_Basic] | tuple[()]) -> tuple[tuple[Finding, ...], dict[str, CvssScores]]:
     """Repeats of one name, package and version count once, with the more severe rating."""
     kept: dict[str, tuple[Finding, CvssScores]] = {}
     for n, wire in enumerate(wires):

@@ -27,9 +27,7 @@ def compose_alert(header: Header, effect: PendingNotice, rules: Rules, context: 
         raise UpstreamError(f"{header.ref}: an alert is wanted for no verdict")
     radius = find_blast_radius(header, context) if decision.closes_doors and header.exists else None
     details = AlertDetails(
-        registry=registry_words(header),
-        radius=radius.lines if radius else (),
-        in_use=radius.in_use if radius else None,
+        registry=registry_words(header), radius=radius.lines if radius else (), in_use=radius.in_use if radius else None
     )
     if isinstance(effect, PendingReport):
         ordered = (ordered_words(header.order),) if header.order else ()

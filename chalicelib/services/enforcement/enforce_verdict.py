@@ -19,15 +19,7 @@ from chalicelib.domain.enforcement.act_words import held_words, would_words
 from chalicelib.domain.enforcement.enforcement import ARCHIVE
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import (
-    ActionType,
-    Deferred,
-    Enforcement,
-    Hold,
-    Holding,
-    PendingAct,
-    Stage,
-)
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Hold, Holding, PendingAct, Stage
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.assessment.write_header import decide_image, desired_state, send_again
 from chalicelib.services.enforcement.acquire_quota import acquire_quota
@@ -99,12 +91,7 @@ BUSY_SECONDS = 3.0
 
 
 def enforce_verdict(
-    act: Act,
-    context: Context,
-    api_url: str | None = None,
-    *,
-    fresh: bool = True,
-    redelivered: bool = False,
+    act: Act, context: Context, api_url: str | None = None, *, fresh: bool = True, redelivered: bool = False
 ) -> None:
     """Does nothing when the act is no longer in `pending`. `fresh`: the first receive of a message that was not
     requeued. `redelivered`: the worker before may have died between putting a header and sending what follows from it.

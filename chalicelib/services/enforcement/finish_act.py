@@ -16,14 +16,7 @@ from chalicelib.domain.enforcement.act_words import GIVEN_UP, done_words, given_
 from chalicelib.domain.enforcement.enforcement import is_freed
 from chalicelib.domain.events.message import CheckDeny, Metric
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import (
-    ActionType,
-    Deferred,
-    Enforcement,
-    Holding,
-    PendingAct,
-    Stage,
-)
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Holding, PendingAct, Stage
 from chalicelib.domain.images.image import Kind, StorageStatus
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, decide_image, write_header
 from chalicelib.services.enforcement.read_state import POLICY_KINDS, RegistryState, observed
