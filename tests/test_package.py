@@ -64,7 +64,7 @@ ONLY_PEOPLE = {
 }
 """Called by the local stack and by commands, with the credentials of who types them."""
 ONLY_IN_TRANSACTIONS = {"DeleteItem"}
-ASKING = {"ask", "asked", "pages", "read_answer", "read_pages", "_ask", "_pages"}
+ASKING = {"_complete", "ask", "asked", "pages", "read_answer", "read_pages", "_ask", "_pages"}
 """Functions that are given the call to make, or its name."""
 BY_WHAT_KEEPS = {"Decrypt", "GenerateDataKey"}
 """Called by DynamoDB, SQS, SNS and Secrets Manager on our behalf."""
