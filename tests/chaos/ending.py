@@ -20,7 +20,7 @@ from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.enforcement.act_words import GIVEN_UP
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus
-from chalicelib.domain.images.image import ImageRef, Kind, Repository
+from chalicelib.domain.images.image import ImageRef, Kind, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.audit.verify_audit import verify_chain
 from chalicelib.services.ports.table import Stored
@@ -32,6 +32,7 @@ from tests.chaos.world import World
 Facts = dict[str, Any]
 TOLD = ("ALERT", "REPORT")
 SUBJECT = "SUBJECT#"
+OF_THE_SCAN = ("pending", "unscanned", "stale")
 
 
 @dataclass
@@ -171,7 +172,7 @@ def _facts(header: Header, world: World) -> Facts:
     document = world.people.table.read_document(header.ref)
     findings = [f for f in document.findings if f.status is not FindingStatus.RESOLVED]
     reasons = header.verdict.reasons if header.verdict else ()
-    act = header.act
+    act, active = header.act, header.storage is StorageStatus.ACTIVE
     return {
         "findings": {
             f.source_finding_id: (
@@ -184,13 +185,19 @@ def _facts(header: Header, world: World) -> Facts:
         "suppressed": header.suppressed,
         "tags": sorted(header.tags),
         "pushed_at": header.pushed_at,
-        "scan": (header.scan.state, header.scan.reason, header.scan.source),
+        # Coverage lags behind an archive, for longer than the refresh after it waits, and an image that is archived
+        # before its scan was seen complete is never scanned to an end: what is known of the scan hangs on the moment.
+        "scan": (header.scan.state, header.scan.reason, header.scan.source) if active else None,
         "decision": header.decision,
         "announced": header.announced,
         "policy": header.policy_version,
         "sketch": header.sketch,
         "resolved": sorted(f.source_finding_id for f in document.findings if f.status is FindingStatus.RESOLVED),
-        "reasons": [(r.rule, r.decision, r.detail, r.count, r.vulnerability_ids, r.waived) for r in reasons],
+        "reasons": [
+            (r.rule, r.decision, r.detail, r.count, r.vulnerability_ids, r.waived)
+            for r in reasons
+            if active or r.rule not in OF_THE_SCAN
+        ],
         "storage": header.storage,
         "hold": header.hold.method if header.hold else None,
         "held": act.held.why if act and act.held else None,

@@ -24,7 +24,7 @@ from tests.chaos.scenario import Scenario
 from tests.chaos.world import World, world
 
 pytestmark = pytest.mark.chaos
-SEED, EVENTS = 2, 400
+SEED, EVENTS = 8, 400
 CALM = Rates(**dict.fromkeys((rate.name for rate in fields(Rates)), 0))
 
 
