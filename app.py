@@ -68,7 +68,7 @@ def on_actions(event: SQSEvent) -> Answer:
     from chalicelib.services.handlers.receive_acts import receive_acts
 
     place = app_context()
-    return take_in(_records(event), lambda deliveries: receive_acts(deliveries, place, place.settings.api_url))
+    return take_in(_records(event), lambda deliveries: receive_acts(deliveries, place))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-alerts", batch_size=1)

@@ -144,7 +144,6 @@ def compose_verdict_alert(
     details: AlertDetails,
     policy: Policy,
     now: datetime,
-    api_url: str | None = None,
 ) -> Alert:
     """The alert that `effect` asks for. The verdict of the header stands now, and is perhaps a later one. Raises
     ValueError where one of the two has no decision."""
@@ -178,7 +177,6 @@ def compose_verdict_alert(
         radius=tuple(details.radius),
         what_to_do=advise(Situation(ref, verdict, top, bool(registry), exists, policy.suppressed == "ignore")),
         console_url=console_url(ref, header.scan.source),
-        api_url=api_url,
         number=effect.number,
     )
 

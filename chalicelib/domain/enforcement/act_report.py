@@ -45,9 +45,7 @@ def with_report(
     return msgspec.structs.replace(header, pending=(*(e for e in header.pending if e.key != report.key), report))
 
 
-def compose_act_report(
-    header: Header, effect: PendingReport, details: AlertDetails, now: datetime, api_url: str | None = None
-) -> Alert:
+def compose_act_report(header: Header, effect: PendingReport, details: AlertDetails, now: datetime) -> Alert:
     """What became of an act, where no alert of a verdict is on its way that tells it."""
     ref, said, verdict, registry = header.ref, effect.said, header.verdict, details.registry
     released = header.order is not None and header.order.kind is ActionType.RELEASE
@@ -69,7 +67,6 @@ def compose_act_report(
         radius=tuple(details.radius),
         what_to_do=(*([offer] if closed and not released else ()), f"All about it: lazaretto image {ref}"),
         console_url=console_url(ref, None),
-        api_url=api_url,
         number=verdict.number if verdict else 0,
         act=True,
         stands=verdict.decision if verdict else None,

@@ -66,7 +66,7 @@ class Fuse(msgspec.Struct, frozen=True):
 FUSE = "fuse"
 
 
-def compose_fuse_alert(fuse: Fuse, limit: int, now: datetime, api_url: str | None = None) -> Alert:
+def compose_fuse_alert(fuse: Fuse, limit: int, now: datetime) -> Alert:
     until = fuse.until(now)
     return Alert(
         event=FUSE,
@@ -82,5 +82,4 @@ def compose_fuse_alert(fuse: Fuse, limit: int, now: datetime, api_url: str | Non
             "If they are: lazaretto fuse reset --reason 'checked'",
             "If they are not: correct the policy first (lazaretto policy what-if, lazaretto policy apply).",
         ),
-        api_url=api_url,
     )

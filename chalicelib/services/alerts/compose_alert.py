@@ -20,7 +20,7 @@ from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 
 
-def compose_alert(header: Header, effect: PendingNotice, rules: Rules, context: Context, api_url: str | None) -> Alert:
+def compose_alert(header: Header, effect: PendingNotice, rules: Rules, context: Context) -> Alert:
     """Before an image is taken away, and when it was, the alert says what hangs on it."""
     now, decision = context.clock.now(), effect.decision
     if decision is None or (header.verdict is None and not isinstance(effect, PendingReport)):
@@ -32,12 +32,12 @@ def compose_alert(header: Header, effect: PendingNotice, rules: Rules, context: 
     if isinstance(effect, PendingReport):
         ordered = (ordered_words(header.order),) if header.order else ()
         details = msgspec.structs.replace(details, registry=(*details.registry, *ordered))
-        return compose_act_report(header, effect, details, now, api_url)
+        return compose_act_report(header, effect, details, now)
     findings = _showable(header, rules, context.table.read_document(header.ref).findings, now)
     # Its indexes are read only where they may be why.
     alone = left_alone_words(header, desired_state(header, rules, context)) if is_left_alone(header) else ()
     details = msgspec.structs.replace(details, findings=findings, left_alone=alone)
-    return compose_verdict_alert(header, effect, details, rules.policy, now, api_url)
+    return compose_verdict_alert(header, effect, details, rules.policy, now)
 
 
 def _showable(header: Header, rules: Rules, findings: tuple[Finding, ...], now: datetime) -> list[Finding]:

@@ -28,7 +28,7 @@ PATIENCE = timedelta(minutes=2)
 BUSY_SECONDS = 5.0
 
 
-def notify(act: Act, context: Context, api_url: str | None = None) -> None:
+def notify(act: Act, context: Context) -> None:
     """Does nothing when the effect is no longer in `pending`. Raises TransientError (send `act` again later), or what
     kept the alert from being composed; the effect then stays in `pending`."""
     stored = context.table.read_headers([act.ref]).get(act.ref)
@@ -42,7 +42,7 @@ def notify(act: Act, context: Context, api_url: str | None = None) -> None:
     rules = context.rules.current()
     if header.versions > rules.versions:  # the routes of the policy that decided, not those of the one before
         rules = context.rules.fresh()
-    alert = compose_alert(header, effect, rules, context, api_url)
+    alert = compose_alert(header, effect, rules, context)
     policy_version = header.verdict.policy_version if header.verdict else 0
     key = AlertKey(effect.key, effect.wanted_at, ref=header.ref, policy_version=policy_version)
     if not announce(alert, key, context):

@@ -20,7 +20,7 @@ from chalicelib.services.enforcement.give_order import checked
 from chalicelib.services.ports.context import Context
 
 
-def acquire_quota(key: str, limit: int, context: Context, api_url: str | None = None) -> datetime | None:
+def acquire_quota(key: str, limit: int, context: Context) -> datetime | None:
     """None: the act may be done, and is counted. Else when the fuse lets acts pass again by itself.
 
     `key` (image and effect) passes again without being counted twice. That it has blown is announced before that is
@@ -39,7 +39,7 @@ def acquire_quota(key: str, limit: int, context: Context, api_url: str | None = 
         return None
     context.journal.count(Metric.FUSE_BLOWN)
     if not fuse.announced and fuse.blown_at is not None:
-        alert = compose_fuse_alert(fuse, limit, now, api_url)
+        alert = compose_fuse_alert(fuse, limit, now)
         announce(alert, AlertKey("ALERT#FUSE", fuse.blown_at, subject="fuse"), context)
         context.table.change_fuse(partial(_told, blown_at=fuse.blown_at))
     return fuse.until(now)

@@ -90,9 +90,7 @@ PATIENCE = 5
 BUSY_SECONDS = 3.0
 
 
-def enforce_verdict(
-    act: Act, context: Context, api_url: str | None = None, *, fresh: bool = True, redelivered: bool = False
-) -> None:
+def enforce_verdict(act: Act, context: Context, *, fresh: bool = True, redelivered: bool = False) -> None:
     """Does nothing when the act is no longer in `pending`. `fresh`: the first receive of a message that was not
     requeued. `redelivered`: the worker before may have died between putting a header and sending what follows from it.
 
@@ -108,7 +106,7 @@ def enforce_verdict(
         return
     if redelivered:
         send_again(stored.header, context, but=effect.key)
-    doing = _Doing(act, context, api_url)
+    doing = _Doing(act, context)
     try:
         if stored.header.begun is None:
             doing.start(stored.header, effect)
@@ -121,8 +119,8 @@ def enforce_verdict(
 class _Doing:
     """One act on its way, by the rules of now."""
 
-    def __init__(self, act: Act, context: Context, api_url: str | None) -> None:
-        self.act, self.context, self.api_url = act, context, api_url
+    def __init__(self, act: Act, context: Context) -> None:
+        self.act, self.context = act, context
         self.rules: Rules = context.rules.fresh()
 
     def start(self, before: Header, wished: PendingAct) -> None:
@@ -246,7 +244,7 @@ class _Doing:
 
     def _ask_fuse(self, effect: PendingAct) -> datetime | None:
         key, limit = f"{self.act.ref} {effect.key}", self.rules.policy.quarantine.max_per_hour
-        return acquire_quota(key, limit, self.context, self.api_url)
+        return acquire_quota(key, limit, self.context)
 
 
 def _hold(effect: PendingAct, state: RegistryState) -> Hold:

@@ -19,9 +19,7 @@ from chalicelib.services.pulls.notify_pull_failure import notify_pull_failure
 from chalicelib.services.retention.enforce_retention import take_images
 
 
-def receive_acts(
-    deliveries: Sequence[Delivery], context: Context, api_url: str | None = None
-) -> dict[str, BaseException]:
+def receive_acts(deliveries: Sequence[Delivery], context: Context) -> dict[str, BaseException]:
     """Handles all messages and returns those that failed, by message id."""
 
     def requeued(delivery: Delivery, why: TransientError | ConflictError) -> bool:
@@ -30,10 +28,10 @@ def receive_acts(
             return False
         return requeue("actions", msgspec.structs.replace(body, attempt=body.attempt + 1), why, context)
 
-    return handle_each(deliveries, lambda delivery: _do(delivery, context, api_url), requeued, context)
+    return handle_each(deliveries, lambda delivery: _do(delivery, context), requeued, context)
 
 
-def _do(delivery: Delivery, context: Context, api_url: str | None) -> None:
+def _do(delivery: Delivery, context: Context) -> None:
     fresh, redelivered = delivery.fresh, delivery.receives > 1
     match delivery.body:
         case PullFailed() as failed:
@@ -43,7 +41,7 @@ def _do(delivery: Delivery, context: Context, api_url: str | None) -> None:
         case CheckDeny(ref=ref):
             check_deny(ref, delivery, context)
         case Act() as act if queue_of(act.effect) == "actions":
-            enforce_verdict(act, context, api_url, fresh=fresh, redelivered=redelivered)
+            enforce_verdict(act, context, fresh=fresh, redelivered=redelivered)
         case Act() as alert:  # as sent before alerts had a queue of their own
             context.outbox.send("alerts", alert)
         case body:

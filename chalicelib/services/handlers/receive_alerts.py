@@ -22,11 +22,11 @@ def receive_alerts(
     def handle(delivery: Delivery) -> None:
         match delivery.body:
             case SendAlert() as message:
-                linked = msgspec.structs.replace(message.alert, api_url=message.alert.api_url or api_url)
+                linked = msgspec.structs.replace(message.alert, api_url=api_url)
                 message = msgspec.structs.replace(message, alert=linked)
                 deliver_alert(message, context, channels, fresh=delivery.fresh)
             case Act() as act:
-                notify(act, context, api_url)
+                notify(act, context)
             case body:
                 raise TypeError(f"no alert: {type(body).__name__}")
 

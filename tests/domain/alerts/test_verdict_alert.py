@@ -56,11 +56,11 @@ def composed(decided: Verdict, *, ref: ImageRef = REF, listed: bool = True, sour
         suppressed="ignore" if facts.pop("suppressing_excuses", False) else "count",
         unknown_severity=facts.pop("unknown_severity", Severity.MEDIUM),
     )
-    now, api_url = facts.pop("now", NOW), facts.pop("api_url", None)
+    now = facts.pop("now", NOW)
     known = {"exists": True, "refreshed_at": NOW if listed else None, "scan": Scan(source=source)} | facts
     effect = PendingAlert(wanted_at=now, **asked)
     header = Header(ref=ref, verdict=decided, **known)
-    return compose_verdict_alert(header, effect, AlertDetails(**details), policy, now, api_url)
+    return compose_verdict_alert(header, effect, AlertDetails(**details), policy, now)
 
 
 def test_a_loud_decision_is_told_once():

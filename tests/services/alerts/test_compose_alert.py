@@ -41,7 +41,7 @@ def composed(
     number = header.verdict.number if header.verdict else 1
     effect = kind(number, story.moment, **{"decision": header.decision, **facts})
     story.met.clear()
-    return compose_alert(header, effect, story.fresh(), story, "https://api")  # type: ignore[arg-type]
+    return compose_alert(header, effect, story.fresh(), story)  # type: ignore[arg-type]
 
 
 def quarantined_by_verdict(**facts: Any) -> tuple[Story, Header]:

@@ -94,7 +94,7 @@ SENT = [("slack", "ALERT#7"), ("sns", "ALERT#7")]
 
 def test_an_alert_is_announced_to_every_route_that_hears_it_and_cleared():
     context = ContextInMemory(ALERT_7, ALERT_8)
-    notify(ACT, context, "https://lazaretto.example/v1/image")
+    notify(ACT, context)
     assert context.announced == SENT
     alert = context.alert
     assert (alert.decision, alert.former, alert.number, alert.tags) == (Decision.BLOCK, Decision.WARN, 7, ("v1",))

@@ -63,7 +63,7 @@ def test_what_only_needs_time_is_put_back_and_what_fails_has_failed() -> None:
     assert receive_batch([event], told) == {}  # type: ignore[arg-type]
     assert told.journal.ended[event.message_id] == (Outcome.PUT_BACK, error)
     foreign = told.delivery(told.one.scanned())
-    failures = receive_acts([foreign], told, {})  # type: ignore[arg-type]
+    failures = receive_acts([foreign], told)  # type: ignore[arg-type]
     outcome, why = told.journal.ended[foreign.message_id]
     assert (outcome, why) == (Outcome.FAILED, failures[foreign.message_id])
     assert isinstance(why, TypeError)

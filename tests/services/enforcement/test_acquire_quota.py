@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from chalicelib.domain.alerts.alert import AlertKey
+from chalicelib.domain.alerts.alert import Alert, AlertKey
 from chalicelib.domain.enforcement.fuse import WINDOW, Fuse, FuseSlot
-from chalicelib.domain.events.message import Act
+from chalicelib.domain.events.message import Act, Delivery
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.policy.section import Route
 from chalicelib.errors import ParameterError, TransientError
 from chalicelib.services.enforcement.acquire_quota import acquire_quota, reset_fuse
+from chalicelib.services.handlers.receive_alerts import receive_alerts
 from tests.services.fused import NOW, FusedContext, key
 
 SLACK, SNS = Route(channel="slack"), Route(channel="sns", word="block")
@@ -39,14 +41,18 @@ def test_one_too_many_is_told_when_it_may_be_done_and_waits(context: Any) -> Non
     acquire_quota(key(1), 1, context)
     context.wait(minutes=10)
     until = context.moment + WINDOW
-    assert acquire_quota(key(2), 1, context, "https://api.example.com") == until
+    assert acquire_quota(key(2), 1, context) == until
     assert (context.table.fuse.waiting, context.table.fuse.announced) == ((key(2),), True)
     assert [message.channel for message in context.announced] == ["slack", "sns"]
     (alert,) = {message.alert for message in context.announced}
     assert alert.event == "fuse"
     assert alert.title == "Fuse blown: more than 1 images in an hour"
     assert f"before {until:%Y-%m-%d %H:%M:%S} UTC" in alert.notes[1]
-    assert alert.api_url == "https://api.example.com"
+    told: list[Alert] = []
+    channels = {name: SimpleNamespace(name=name, send=told.append) for name in ("slack", "sns")}
+    deliveries = [Delivery(message.channel, message) for message in context.announced]
+    assert receive_alerts(deliveries, context, channels, "https://api.example.com") == {}
+    assert [alert.api_url for alert in told] == ["https://api.example.com"] * 2
 
 
 def test_people_are_told_once_however_many_wait(context: Any) -> None:

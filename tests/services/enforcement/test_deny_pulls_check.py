@@ -268,7 +268,7 @@ def test_a_policy_that_cannot_be_read_changes_nothing(error: Exception) -> None:
         raise error
 
     story.acts.read_policy = refuse
-    failures = receive_acts([story.delivery(CheckDeny(story.ref))], story, {})  # type: ignore[arg-type]
+    failures = receive_acts([story.delivery(CheckDeny(story.ref))], story)  # type: ignore[arg-type]
     assert list(failures.values()) == [error]
     assert (story.head, story.digests) == (before, (story.ref.digest,))
 
@@ -281,7 +281,7 @@ def test_what_only_needs_time_is_put_back() -> None:
         raise TransientError("throttled")
 
     story.acts.read_policy = throttled
-    assert not receive_acts([story.delivery(CheckDeny(story.ref))], story, {})  # type: ignore[arg-type]
+    assert not receive_acts([story.delivery(CheckDeny(story.ref))], story)  # type: ignore[arg-type]
     assert story.sent(CheckDeny) == [CheckDeny(story.ref, attempt=1)]
     story.acts.read_policy = right
     story.drain()
@@ -299,7 +299,7 @@ def test_while_the_deny_is_being_put_nothing_is_concluded_from_a_policy_that_is_
         if not seen:
             header, before = story.head, story.stored.read_denied(repository)
             assert header.begun is ActionType.BLOCK
-            receive_acts([story.delivery(CheckDeny(story.ref))], story, {})  # type: ignore[arg-type]
+            receive_acts([story.delivery(CheckDeny(story.ref))], story)  # type: ignore[arg-type]
             again = story.sent(CheckDeny)[-1:] == [CheckDeny(story.ref, attempt=1)]
             seen.append((story.head == header, story.stored.read_denied(repository) == before, again))
         right(repository, text)
@@ -319,7 +319,7 @@ def test_a_deny_that_is_taken_out_before_its_worker_has_said_that_it_stands_is_p
         if record.kind == "BLOCK" and not taken:
             taken.append(story.acts.policies.pop(story.ref.home))
             story.receive(call(story, "DeleteRepositoryPolicy", story.ref.home))
-            receive_acts([story.delivery(CheckDeny(story.ref))], story, {})  # type: ignore[arg-type]
+            receive_acts([story.delivery(CheckDeny(story.ref))], story)  # type: ignore[arg-type]
         return bool(right(record))
 
     story.stored.record_action = record
@@ -346,11 +346,11 @@ def test_one_that_was_struck_off_by_a_dead_worker_is_not_taken_for_denied_becaus
 
     with monkeypatch.context() as patched:
         patched.setattr(story.stored, "change_denied", die)
-        (died,) = receive_acts([story.delivery(CheckDeny(story.ref))], story, {}).values()  # type: ignore[arg-type]
+        (died,) = receive_acts([story.delivery(CheckDeny(story.ref))], story).values()  # type: ignore[arg-type]
         assert isinstance(died, Died)
     other = story.add_another()
     assert (story.head.denied, story.stands, story.digests) == (True, True, (other.ref.digest,))
-    assert not receive_acts([story.delivery(CheckDeny(story.ref), receives=2)], story, {})  # type: ignore[arg-type]
+    assert not receive_acts([story.delivery(CheckDeny(story.ref), receives=2)], story)  # type: ignore[arg-type]
     story.wait_for(minutes=10)
     assert (story.head.denied, set(story.digests)) == (True, {story.ref.digest, other.ref.digest})
     release_image(other.ref, "oncall", "needed", story)
@@ -373,10 +373,10 @@ def test_a_worker_that_dies_in_the_middle_is_followed_by_one_that_goes_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(place, step, die)
-        (died,) = receive_acts([story.delivery(CheckDeny(story.ref))], story, {}).values()  # type: ignore[arg-type]
+        (died,) = receive_acts([story.delivery(CheckDeny(story.ref))], story).values()  # type: ignore[arg-type]
         assert isinstance(died, Died)
     assert (story.digests, story.stands) == ((), False)
-    assert not receive_acts([story.delivery(CheckDeny(story.ref), receives=2)], story, {})  # type: ignore[arg-type]
+    assert not receive_acts([story.delivery(CheckDeny(story.ref), receives=2)], story)  # type: ignore[arg-type]
     story.wait_for(minutes=10)
     assert (story.head.denied, story.stands, story.digests) == (True, True, (story.ref.digest,))
     assert story.records == ["BLOCK", "BLOCK"]

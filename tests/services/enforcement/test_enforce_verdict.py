@@ -422,7 +422,7 @@ def test_an_act_that_another_worker_has_just_begun_is_left_to_it():
     hold = Hold(act.method, act.number, story.moment)
     story.stored.put_header(msgspec.structs.replace(story.head, enforcement=begun, hold=hold))
     with pytest.raises(TransientError, match="may be being done by another worker") as left:
-        enforce_verdict(Act(story.ref, act.key, attempt=1), story, {}, fresh=False)
+        enforce_verdict(Act(story.ref, act.key, attempt=1), story, fresh=False)
     assert left.value.retry_after_seconds == CLAIM.total_seconds()
     assert (story.storage, story.head.begun) == (ACTIVE, act.kind)
     story.moment += CLAIM
