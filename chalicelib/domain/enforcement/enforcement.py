@@ -112,10 +112,17 @@ def is_quarantined(header: Header) -> bool:
 
 
 def settled_hold(header: Header, desired: DesiredState) -> Hold | None:
-    """The hold as it stands: one of a deleted image is over, and so is one that is wanted no more and found undone."""
-    if not header.exists or (not desired.quarantine and _is_over(header)):
+    """The hold as it stands: a deletion ends it, and so does a restore where it is not wanted any more.
+
+    Events arrive late: a deletion of before the act ends nothing, because the act found the image there. The push that
+    followed may arrive after it.
+    """
+    hold = header.hold
+    if hold is None:
         return None
-    return header.hold
+    if not header.exists:
+        return hold if header.existence_at is not None and header.existence_at < hold.at else None
+    return hold if desired.quarantine or not _is_over(header) else None
 
 
 def _is_over(header: Header) -> bool:

@@ -206,6 +206,33 @@ def test_what_is_pushed_again_is_archived_again() -> None:
     assert story.records == ["QUARANTINE", "QUARANTINE"]
 
 
+def test_a_deletion_of_before_the_quarantine_that_comes_late_ends_no_hold() -> None:
+    story = Acting()
+    deleted = story.one.action("DELETE")
+    story.wait_for(seconds=2)
+    pushed = story.one.action("PUSH", tag="v1")
+    story.wait_for(seconds=2).worsen()
+    assert story.storage is ARCHIVED
+    story.receive(deleted)
+    story.drain()
+    assert not story.head.exists
+    story.receive(pushed)
+    story.drain()
+    assert story.head.exists
+    assert story.head.hold is not None
+    release_image(story.ref, "oncall", "needed for the audit", story)
+    story.wait_for(minutes=5)
+    assert story.storage is ACTIVE
+
+
+def test_a_deletion_after_the_quarantine_ends_it() -> None:
+    story = Acting().worsen().wait_for(seconds=2)
+    story.one.change(exists=False)
+    story.receive(story.one.action("DELETE"))
+    story.drain()
+    assert story.head.hold is None
+
+
 def test_a_release_by_a_person_restores_and_stands_until_the_verdict_gets_worse() -> None:
     story = Acting().worsen()
     given = release_image(story.ref, "oncall", "needed for the audit", story)
