@@ -5,8 +5,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
-# Each collects all tests by itself, which takes it some ten seconds.
-WORKERS ?= 2
+# One more than the cores of a small machine: tests that wait for a program or a clock leave theirs to others.
+WORKERS ?= 3
 # What `make test` does not run it need not collect: there are thousands of tests of rights.
 HERE := -m "not soak and not e2e and not chaos and not denied" $(addprefix --ignore=tests/,soak e2e chaos test_denied.py)
 BIN := .venv/bin

@@ -120,7 +120,7 @@ def _typed(served: Served, command: str, said: str, folder: Path, *, reads: bool
     until = time.monotonic() + (PATIENCE_SECONDS if reads else 0)
     done = served.type(command, folder)
     while said.strip() and masked(done.stdout) != masked(said) and time.monotonic() < until:
-        time.sleep(1)
+        time.sleep(2)
         done = served.type(command, folder)
     return done
 
