@@ -58,7 +58,7 @@ class Sent:
 
 
 class PlayedAws:
-    """`now` gives AWS's time. `sent` holds what SQS was given and nobody took yet, `archived` digests of images."""
+    """`now` gives AWS's time. `sent` holds messages that no function has received yet, `archived` digests of images."""
 
     def __init__(self, shown: Shown, now: Callable[[], datetime]) -> None:
         self.shown, self.now, self.sent = shown, now, list[Sent]()
@@ -80,15 +80,15 @@ class PlayedAws:
             if call in answers and (answer := self._answer(request, answers[call])) is not None:
                 return answer
             if blank or not call.startswith("dynamodb."):
-                raise AssertionError(f"nobody plays {call}")
+                raise AssertionError(f"no answer is played for {call}")
             return botocore_stubber(event_name, request)
 
-        # All handlers of an event are run, and the first answer counts: moto would work out one nobody reads.
+        # All handlers of an event are run, and the first answer counts: moto would work out one in vain.
         session.events.unregister("before-send", botocore_stubber)  # type: ignore[arg-type]
         session.events.register("before-send", self.reach(respond))
 
     def reach(self, respond: Callable[..., Any]) -> Callable[..., Any]:
-        """What stands between a client and its answer: nothing. Whoever plays faults puts them here."""
+        """What stands between a client and its answer: nothing. A test that plays faults replaces this method."""
         return respond
 
     def _answers(self) -> dict[str, Callable[[dict[str, Any]], Any]]:

@@ -49,6 +49,6 @@ def quiet_reconcile(*, basic: bool = False) -> Quiet:
 def _sweep(place: SweptPlace) -> int:
     place.results.clear()
     place.deliver("sweeps", [PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())])
-    place.aws.sent = [sent for sent in place.aws.sent if '"filled"' not in sent.body]  # nobody reads the summary
+    place.aws.sent = [sent for sent in place.aws.sent if '"filled"' not in sent.body]  # no step reads the summary
     place.settle()
     return sum(sum(result.found.values()) for result in place.results)

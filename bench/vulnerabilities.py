@@ -42,7 +42,7 @@ class AffectedPackage:
 
 @dataclass(frozen=True)
 class Vulnerability:
-    """`score` None: nobody rated it. `epss` None: no estimate. Times are the day of publication since 1970."""
+    """`score` None: no rating. `epss` None: no estimate. Times are the day of publication since 1970."""
 
     number: int
     id: str

@@ -82,7 +82,7 @@ class Nowhere:
 
 
 class Told:
-    """A channel that takes every alert and tells nobody."""
+    """A channel that takes every alert and delivers none."""
 
     name = "sns"
 
@@ -171,7 +171,7 @@ class Place:
 
 
 class World(Place):
-    """A place that shows a plan's registry. `count` counts from the start; whoever measures a step resets it first."""
+    """A place that shows a plan's registry. `count` counts from the start; the caller resets it before each step."""
 
     def __init__(self, plan: Plan, policy: str, count: Count, *, blank: bool) -> None:
         self.plan, self.states, self.count = plan, list(images(plan)), count

@@ -33,7 +33,7 @@ from chalicelib.services.ports.table import DeniedDigests
 
 WRITES = 3
 CHANGED = f"the statement {SID} was not as Lazaretto writes it, and was put right"
-COLLIDED = "somebody else changed the repository's policy at the same time; what they wrote is kept"
+COLLIDED = "another writer changed the repository's policy at the same time; what they wrote is kept"
 UNDONE = f"the statement {SID} was undone as soon as it was written, and was put right"
 
 

@@ -818,7 +818,7 @@ def test_rules_are_those_of_the_template() -> None:
 
 def test_the_rights_to_deploy_hold_those_that_are_documented() -> None:
     page = (ROOT / "docs/deploy.md").read_text()
-    _, _, section = page.partition("### What whoever deploys must be allowed to do")
+    _, _, section = page.partition("### Permissions to deploy")
     named = set(re.findall(r"`([A-Z][A-Za-z]+)`", section.partition("\n## ")[0]))
     simulated = {a.partition(":")[2] for q in deploy_requests("aws", REGION, ACCOUNT) for a in q.actions}
     assert len(named) > 20
