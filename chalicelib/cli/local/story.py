@@ -93,6 +93,9 @@ def playing(program: Program) -> Iterator[Story]:
     from chalicelib.local.story.world import HURRY_SECONDS, RESTORE_TAKES, StoryWorld
 
     with LocalStack(api_port=0, hurry=HURRY_SECONDS, restore_takes=RESTORE_TAKES) as stack:
+        # Always at the same time of day: where a wait ends on the hour of a sweep, the sweep announces what it finds.
+        now = stack.clock.now()
+        stack.clock.move((now.replace(hour=1, minute=10) - now) % timedelta(days=1))
         yield Story(StoryWorld(stack, lambda words: type_command(words, program, stack.api_url, POLICY_FILE.parent)))
 
 
