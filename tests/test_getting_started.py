@@ -1,23 +1,17 @@
-"""README and guide for newcomers: `lazaretto run` is started as they say, their commands are typed as they stand and
-print what they show. The guide's deployment is made in an account in memory, and its costs are those that are computed.
+"""README and guide for newcomers: the guide's deployment is made in an account in memory, and its costs are those that
+are computed. `make e2e` types every command (tests/e2e/test_laptop.py, tests/e2e/guide.py).
 
-A transcript is a block marked `console`: `$ command`, then what it prints. Times differ from run to run and are masked.
-That the other commands exist is compared in test_commands_in_docs.py; `make e2e` types them (tests/e2e/guide.py).
+A transcript is a block marked `console`: `$ command`, then what it prints. That the other commands exist is compared in
+test_commands_in_docs.py.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
-from typing import IO
 
 import pytest
 
@@ -26,30 +20,9 @@ from chalicelib.domain.events.message import Metric
 from tests.e2e import guide as account_part
 from tests.fakes.installation import installation, template, write_artefact
 from tests.test_commands_in_docs import BLOCK, commands_of
-from tests.test_docs import ROOT, page
+from tests.test_docs import page
 
 GUIDE, README = page("docs/getting-started.md"), page("README.md")
-TIME = re.compile(r"\d{4}-\d\d-\d\d(T| )\d\d:\d\d:\d\d(\.\d+)?(Z| UTC)")
-EXPORT = re.compile(r"^ *export (AWS_ENDPOINT_URL=.*)$")
-SERVING = re.compile(r"^Serving on (http://\S+) until Ctrl-C")
-SERVED = "http://127.0.0.1:8000"
-READING = ("image", "why-pull-failed", "audit", "reconcile", "waivers")
-"""What is asked again where the stack is still at work."""
-PATIENCE_SECONDS = 30.0
-WIDEST = 101
-
-
-@dataclass(frozen=True)
-class Served:
-    """What a person has in the second terminal."""
-
-    environment: dict[str, str]
-    url: str
-
-    def type(self, command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-        said = command.replace(SERVED, self.url)
-        bash = ["bash", "-o", "pipefail", "-c", said]
-        return subprocess.run(bash, cwd=folder, env=self.environment, capture_output=True, text=True, timeout=90)
 
 
 def transcript(text: str) -> Iterator[tuple[str, str]]:
@@ -59,70 +32,6 @@ def transcript(text: str) -> Iterator[tuple[str, str]]:
             for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
                 command, _, said = part.partition("\n")
                 yield command, said
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    """`lazaretto run`, on free ports, and what it tells to be exported, over what leads to a real account."""
-    program = Path(sys.executable).parent
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LAZARETTO_"))}
-    own = kept | {"PATH": f"{program}{os.pathsep}{kept['PATH']}", "COLUMNS": "100", "PYTHONUNBUFFERED": "1"}
-    real = {"LAZARETTO_URL": "https://real.invalid", "LAZARETTO_STAGE": "prod", "AWS_REGION": "us-east-1"}
-    words = [str(program / "lazaretto"), "run", "--port", "0", "--aws-port", "0"]
-    log = (tmp_path / "errors").open("w+")
-    with subprocess.Popen(words, cwd=ROOT, env=own, stdout=subprocess.PIPE, stderr=log, text=True) as stack:
-        try:
-            assert stack.stdout is not None
-            url, exports = _told(stack.stdout)
-            Thread(target=stack.stdout.read, daemon=True).start()
-            assert exports["LAZARETTO_URL"] == url
-            yield Served(real | own | exports, url)
-        finally:
-            stack.terminate()
-        assert stack.wait(20) == 0
-    log.seek(0)
-    assert log.read() == "", "what a newcomer sees beside the alerts"
-
-
-def _told(output: IO[str]) -> tuple[str, dict[str, str]]:
-    url, said = "", list[str]()
-    for line in output:
-        said.append(line)
-        if serving := SERVING.match(line):
-            url = serving[1]
-        if export := EXPORT.match(line):
-            assert any("slack: QUARANTINE" in line for line in said)
-            assert [line for line in said if len(line) > WIDEST and "curl" not in line and "export" not in line] == []
-            return url, dict(word.split("=", 1) for word in shlex.split(export[1]))
-    raise AssertionError("the stack has not begun to serve")
-
-
-def masked(text: str) -> list[str]:
-    return [line.rstrip() for line in TIME.sub("TIME", text).strip().splitlines()]
-
-
-def test_what_readme_and_guide_show_can_be_typed_as_it_stands(served: Served, tmp_path: Path) -> None:
-    """On one stack, which takes seconds to begin: first the README, which only reads."""
-    for command, said in transcript(README):
-        done = _typed(served, command, said, ROOT, reads=True)
-        assert masked(done.stdout) == masked(said), f"{command}\n{done.stderr}"
-    for command, said in transcript(GUIDE):
-        done = _typed(served, command, said, tmp_path, reads=command.startswith(_READING))
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        if said.strip():
-            assert masked(done.stdout) == masked(said), command
-
-
-_READING = tuple(f"lazaretto {name}" for name in READING)
-
-
-def _typed(served: Served, command: str, said: str, folder: Path, *, reads: bool) -> subprocess.CompletedProcess[str]:
-    until = time.monotonic() + (PATIENCE_SECONDS if reads else 0)
-    done = served.type(command, folder)
-    while said.strip() and masked(done.stdout) != masked(said) and time.monotonic() < until:
-        time.sleep(2)
-        done = served.type(command, folder)
-    return done
 
 
 def test_readme_and_guide_have_transcripts_and_the_readme_its_two_commands() -> None:

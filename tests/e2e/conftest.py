@@ -12,7 +12,7 @@ from tests.e2e.run import Run
 
 _SUMMARY: list[str] = []
 ORDER = ("test_stack", "test_story", "test_doctor", "test_failures", "test_rights", "test_handlers", "test_waiver_end")
-ORDER += ("test_guide", "test_calls", "test_end")
+ORDER += ("test_guide", "test_calls", "test_end", "test_laptop")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
