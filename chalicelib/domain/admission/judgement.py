@@ -211,7 +211,7 @@ def _said(judged: AdmissionJudgement, but: str | None) -> _Said:
         return _Said(f"{asked.shown} is no name of an image in Amazon ECR", but)
     if header is None:
         remedy = f"; if it is in ECR: lazaretto reconcile --repository {asked.name.home.name}"
-        return _Said(f"{asked.shown} is unknown: nobody has judged it", but, remedy=remedy)
+        return _Said(f"{asked.shown} is unknown: it was never judged", but, remedy=remedy)
     if not header.exists:
         return _Said(f"{asked.shown} was deleted from ECR, as far as is known", but)
     what = f"{asked.shown} is {header.decision}: {_why(header)}"

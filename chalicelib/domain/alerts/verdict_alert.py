@@ -104,7 +104,7 @@ def _doors(situation: Situation) -> Iterator[str]:
     if decision is not Decision.WARN:
         yield "Until then the gates answer no to this image."
     if decision.closes_doors and situation.exists and situation.ref.home.public:
-        yield f"Anybody may pull it from {console_url(situation.ref, None)}: nothing but deleting it there ends that."
+        yield f"It is public at {console_url(situation.ref, None)}: only deleting it there ends that."
     if situation.acted and decision.closes_doors and (command := _command("release", str(situation.ref))):
         yield f"To have it pulled all the same: {command} --reason WHY"
     if decision.closes_doors and (command := _command("image", str(situation.ref))):

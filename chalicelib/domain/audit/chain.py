@@ -129,7 +129,7 @@ def _out_of_number(name: str, ordered: Sequence[StoredRecord], last: int) -> Ite
     for number, group in groupby(ordered, key=lambda r: r.number):
         times = len(list(group))
         if number < 1:
-            yield ChainProblem(number, f"{_records(times)} of {name} without a number: put in by somebody else")
+            yield ChainProblem(number, f"{_records(times)} of {name} without a number: Lazaretto did not write it")
         elif number > last:
             yield ChainProblem(
                 number, f"record {number} of {name} is beyond its head, which says {last}: it was put in"

@@ -152,7 +152,7 @@ def _some(texts: Iterable[str], between: str = ", ") -> str:
 
 
 PULL = "ecr:BatchGetImage"  # which a pull always needs
-EVERYBODY = "every account"
+EVERY_ACCOUNT = "every account"
 LAMBDA = "lambda.amazonaws.com"
 _ACCOUNT = re.compile(r"[0-9]{12}")
 # What IAM shows instead of a principal that was deleted.
@@ -203,7 +203,7 @@ def let_in(policy: str, arn: str, account: str) -> tuple[str, ...]:
     for statement in read_statements(policy):
         if statement.effect == "Allow" and _is_about(statement, arn):
             found |= dict.fromkeys(_spoken_to(statement, account))
-    return (EVERYBODY,) if EVERYBODY in found else tuple(found)
+    return (EVERY_ACCOUNT,) if EVERY_ACCOUNT in found else tuple(found)
 
 
 def _is_about(statement: Statement, arn: str) -> bool:
@@ -261,7 +261,7 @@ def _anybody(accounts: set[str] | None, organisations: set[str], own: str) -> It
     elif organisations:
         yield from (f"organisation {one}" for one in sorted(organisations))
     else:
-        yield EVERYBODY
+        yield EVERY_ACCOUNT
 
 
 def _service(name: str, accounts: set[str] | None, own: str) -> Iterator[str]:

@@ -314,7 +314,7 @@ def test_an_image_nobody_has_heard_of_is_let_in_where_its_registry_is_not_watche
     asked = read_image(f"{ECR}/team/new:1")
     assert told(AdmissionJudgement(asked))[:2] == (
         False,
-        "team/new:1 is unknown: nobody has judged it; if it is in ECR: lazaretto reconcile --repository team/new",
+        "team/new:1 is unknown: it was never judged; if it is in ECR: lazaretto reconcile --repository team/new",
     )
     allowed, _, warnings = told(AdmissionJudgement(asked, watched=False))
     assert allowed

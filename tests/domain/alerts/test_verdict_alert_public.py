@@ -20,14 +20,14 @@ def test_people_are_told_of_a_public_image_that_is_blocked_and_where_it_can_be_p
     assert should_announce(PUBLIC, BLOCKED, None, None, NOTIFY)
     alert = composed(BLOCKED, ref=PUBLIC, tags=("1.0",))
     assert alert.console_url == GALLERY
-    assert f"Anybody may pull it from {GALLERY}: nothing but deleting it there ends that." in alert.what_to_do
+    assert f"It is public at {GALLERY}: only deleting it there ends that." in alert.what_to_do
     assert any("private repository" in line for line in alert.what_to_do)
 
 
 def test_a_private_image_has_no_gallery_and_a_deleted_one_cannot_be_pulled() -> None:
     for where, exists in ((ref(1), True), (PUBLIC, False)):
         alert = composed(BLOCKED, ref=where, exists=exists)
-        assert not any("Anybody may pull it" in line for line in alert.what_to_do)
+        assert not any("It is public at" in line for line in alert.what_to_do)
 
 
 def test_whoever_waits_for_a_scan_of_a_public_image_is_told_that_none_will_come() -> None:

@@ -194,7 +194,7 @@ def test_what_is_said_names_chain_record_and_day() -> None:
     assert check([*records, records[4]], head) == ["record 5 of policy is there 2 times: one was put in"]
     assert check(records, None) == ["the head of policy is missing, 12 records are there"]
     assert check(records, Head(12, b"other")) == ["record 12 of policy is not the one its head was made of"]
-    assert "1 record of policy without a number: put in by somebody else" in check([StoredRecord(0, b"", b"")], None)
+    assert "1 record of policy without a number: Lazaretto did not write it" in check([StoredRecord(0, b"", b"")], None)
     linked = [*records[:3], msgspec.structs.replace(records[3], link=b"other"), *records[4:]]
     assert check(linked, head)[1] == "record 5 of policy does not follow record 4"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.usage.blast_radius import EVERYBODY, PULL, let_in
+from chalicelib.domain.usage.blast_radius import EVERY_ACCOUNT, PULL, let_in
 
 OURS, THEIRS, OTHERS = "111122223333", "999900009999", "888800008888"
 ARN = f"arn:aws:ecr:eu-west-1:{OURS}:repository/team/api"
@@ -36,13 +36,13 @@ def test_a_policy_without_statements_lets_nobody_in():
         ({"AWS": THEIRS}, f"account {THEIRS}"),
         ({"AWS": [f"arn:aws:iam::{THEIRS}:root", f"arn:aws:iam::{THEIRS}:role/x"]}, f"account {THEIRS}"),
         ({"AWS": f"arn:aws:sts::{THEIRS}:assumed-role/x/y"}, f"account {THEIRS}"),
-        ("*", EVERYBODY),
-        ({"AWS": "*"}, EVERYBODY),
-        ({"AWS": ["*", THEIRS]}, EVERYBODY),
+        ("*", EVERY_ACCOUNT),
+        ({"AWS": "*"}, EVERY_ACCOUNT),
+        ({"AWS": ["*", THEIRS]}, EVERY_ACCOUNT),
         ({"Service": "codebuild.amazonaws.com"}, "service codebuild.amazonaws.com"),
         ({"Federated": "cognito"}, "identities of cognito"),
         ({"AWS": "something else"}, "principal something else"),
-        (None, EVERYBODY),
+        (None, EVERY_ACCOUNT),
     ],
 )
 def test_whom_a_principal_means(principal: Any, who: str):
@@ -65,7 +65,7 @@ def test_our_own_account_and_what_runs_nothing_are_nobody_else(principal: Any):
 
 
 def test_all_but_one_principal_are_everybody():
-    assert told({"Effect": "Allow", "NotPrincipal": {"AWS": THEIRS}, "Action": PULL}) == (EVERYBODY,)
+    assert told({"Effect": "Allow", "NotPrincipal": {"AWS": THEIRS}, "Action": PULL}) == (EVERY_ACCOUNT,)
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,17 @@ def test_all_repositories_but_another_one_include_it():
         ({"StringEquals": {"aws:PrincipalAccount": [THEIRS, OURS]}}, (f"account {THEIRS}",)),
         ({"StringEquals": {"AWS:principalACCOUNT": OURS}}, ()),
         ({"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{THEIRS}:role/*"}}, (f"account {THEIRS}",)),
-        ({"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/x"}}, (EVERYBODY,)),
+        ({"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::*:role/x"}}, (EVERY_ACCOUNT,)),
         ({"StringEquals": {"aws:PrincipalOrgID": ORGANISATION}}, (f"organisation {ORGANISATION}",)),
         (
             {"ForAnyValue:StringLike": {"aws:PrincipalOrgPaths": f"{ORGANISATION}/r-1/*"}},
             (f"organisation {ORGANISATION}",),
         ),
-        ({"StringLike": {"aws:PrincipalOrgID": "*"}}, (EVERYBODY,)),
-        ({"StringEqualsIfExists": {"aws:PrincipalAccount": OURS}}, (EVERYBODY,)),
-        ({"StringNotEquals": {"aws:PrincipalAccount": THEIRS}}, (EVERYBODY,)),
-        ({"ForAllValues:StringEquals": {"aws:PrincipalOrgPaths": f"{ORGANISATION}/r-1/*"}}, (EVERYBODY,)),
-        ({"StringEquals": {"aws:SourceVpc": "vpc-1"}}, (EVERYBODY,)),
+        ({"StringLike": {"aws:PrincipalOrgID": "*"}}, (EVERY_ACCOUNT,)),
+        ({"StringEqualsIfExists": {"aws:PrincipalAccount": OURS}}, (EVERY_ACCOUNT,)),
+        ({"StringNotEquals": {"aws:PrincipalAccount": THEIRS}}, (EVERY_ACCOUNT,)),
+        ({"ForAllValues:StringEquals": {"aws:PrincipalOrgPaths": f"{ORGANISATION}/r-1/*"}}, (EVERY_ACCOUNT,)),
+        ({"StringEquals": {"aws:SourceVpc": "vpc-1"}}, (EVERY_ACCOUNT,)),
         (
             {
                 "StringEquals": {"aws:PrincipalAccount": THEIRS},
@@ -197,7 +197,7 @@ def test_more_statements_never_let_in_less(statements: list[dict[str, Any]]):
     whole = told(*statements)
     for number in range(len(statements)):
         part = told(*statements[:number])
-        assert set(part) <= set(whole) or EVERYBODY in whole
+        assert set(part) <= set(whole) or EVERY_ACCOUNT in whole
     assert len(set(whole)) == len(whole)
 
 
