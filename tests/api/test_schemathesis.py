@@ -54,9 +54,12 @@ def checks() -> list[Any]:
     )
 
     def wrong_data_is_refused(context: Any, response: Any, case: schemathesis.Case) -> bool | None:
-        """A parameter of the query that became an empty list or object is not sent: such a request is right."""
-        left_out = any(value in ([], {}) for value in (case.query or {}).values())
-        return None if left_out else negative_data_rejection(context, response, case)
+        """An optional parameter of the query that became an empty list or object is not sent: where nothing else is
+        wrong, the request is right."""
+        left_out = {name for name, value in (case.query or {}).items() if value in ([], {})}
+        optional = {parameter.name for parameter in case.operation.query if not parameter.is_required}
+        wrong = made_wrong(case)
+        return None if wrong and wrong <= left_out & optional else negative_data_rejection(context, response, case)
 
     return [
         not_a_server_error,
@@ -67,6 +70,14 @@ def checks() -> list[Any]:
         wrong_data_is_refused,
         unsupported_method,
     ]
+
+
+def made_wrong(case: schemathesis.Case) -> set[str]:
+    """The parameters that schemathesis has changed."""
+    data: Any = case.meta.phase.data if case.meta is not None else None
+    if name := getattr(data, "parameter", None):
+        return {name}
+    return {mutation.parameter for mutation in getattr(data, "mutations", None) or () if mutation.parameter}
 
 
 def test_every_operation_is_asked(operations: dict[str, Any]) -> None:
