@@ -8,7 +8,7 @@ image and no tag is deleted here, and the services decide what is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from chalicelib.adapters.aws.calls import (
     answer_behind,
     answered_at,
     asked,
+    batches,
     read_answer,
     read_pages,
     readable,
@@ -93,6 +94,14 @@ class EcrRegistry:
                 return image.manifest
         raise _failure(page.failures, ref)
 
+    def read_manifests(self, repository: Repository, digests: Collection[str]) -> Mapping[str, Manifest]:
+        found: dict[str, Manifest] = {}
+        client = self._client_of(repository.registry, repository.region)
+        for some in batches(sorted(digests), MANIFESTS_ASKED):
+            page = read_manifests(f"read manifests of {repository.path}", client, repository, some)
+            found |= {image.ref.digest: image.manifest for image in page.images}
+        return found
+
     def look_basic(self, ref: ImageRef) -> Listing:
         """All pages of DescribeImageScanFindings. Its `source` is ENHANCED where Inspector scans the image: then the
         listing is not complete, and Inspector is to be asked. A state that either scanner may give counts as BASIC.
@@ -133,6 +142,9 @@ class EcrRegistry:
         with readable(what):
             page = read_public_images(told(answer), ref.home)
         return _the_one(what, page.images, lambda image: image.ref == ref), answered_at(answer)
+
+
+MANIFESTS_ASKED = 100
 
 
 def named(home: Repository) -> Any:

@@ -91,6 +91,8 @@ _REST = (
     "pulled_at",
     "queued",
     "twins",
+    "kind_read",
+    "unreadable",
 )
 
 

@@ -37,9 +37,10 @@ def images_behind(reads: FindingsQueries, image: Header) -> list[Header]:
     """The image itself, or the images of an index; one that is not known yet as a PENDING one."""
     if image.kind is not Kind.INDEX:
         return [image]
-    children = [image.ref.home.image(c.digest) for c in image.children if not c.artifact]
+    children = [image.ref.home.image(child.digest) for child in image.children]
     known = reads.headers(children)
-    return [known.get(ref) or Header(ref=ref) for ref in children]
+    found = (known.get(ref) or Header(ref=ref) for ref in children)
+    return [header for header in found if header.kind is not Kind.ARTIFACT]
 
 
 def weakest(headers: Sequence[Header]) -> Header | None:
@@ -143,5 +144,6 @@ def _answer_counts(counts: Sequence[int] | None) -> i.Counts | None:
 
 
 def _answer_child(child: Child, header: Header | None) -> i.ChildAnswer:
-    decision, state = (None, None) if header is None else (header.decision, header.scan.state)
-    return i.ChildAnswer(child.digest, child.platform, child.artifact, decision, state)
+    if header is None or header.kind is Kind.ARTIFACT:
+        return i.ChildAnswer(child.digest, child.platform, header is not None, None, None)
+    return i.ChildAnswer(child.digest, child.platform, False, header.decision, header.scan.state)

@@ -230,6 +230,7 @@ def conclude(
     """
     header = msgspec.structs.replace(
         header,
+        scan=header.readable(header.scan),
         revision=document.revision,
         counts=count_open(document.findings),
         suppressed=sum(f.status is FindingStatus.SUPPRESSED for f in document.findings),

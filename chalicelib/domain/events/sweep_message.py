@@ -15,7 +15,7 @@ import msgspec
 from chalicelib.domain.events.event import LifecycleExpiry
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
-from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, InUse, InUseState, Repository
+from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, InUse, InUseState, Manifest, Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.rules import Destination
@@ -107,7 +107,7 @@ class SyntheticEvent(OwnMessage, frozen=True, tag="found"):
 
     `action` is the one of the event that was lost (`domain.event.Action`), or SETTLE_TAG: the image's header says of
     `tag` something else than the tag's own item. `at`: it was so by then, at the latest. `quiet`: part of a first fill,
-    or a look that follows at once will tell people more.
+    or a look that follows at once will tell people more. `manifest`: what the sweep has read of the image.
     """
 
     ref: ImageRef
@@ -115,6 +115,7 @@ class SyntheticEvent(OwnMessage, frozen=True, tag="found"):
     at: datetime
     tag: str | None = None
     quiet: bool = False
+    manifest: Manifest | None = None
 
 
 class MatchSameDigest(OwnMessage, frozen=True, tag="match-twins"):
@@ -195,7 +196,7 @@ def expired_image(expiry: LifecycleExpiry, header: Header | None) -> Expired:
     ordered = header.order is not None and header.order.kind is ActionType.QUARANTINE
     evidence = header.hold is not None or header.denied or ordered or header.decision is Decision.QUARANTINE
     tags = (*expiry.tags, *header.tags)
-    relatives = (*header.parents, *(child.digest for child in header.children if not child.artifact))
+    relatives = (*header.parents, *(child.digest for child in header.children))
     return Expired(expiry.digest, tuple(dict.fromkeys(tags)), expiry.rule_priority, evidence, relatives)
 
 

@@ -27,10 +27,13 @@ from chalicelib.domain.headers.pending_action import (
     Stage,
 )
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
-from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, StorageStatus
+from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, ScanState, StorageStatus
+from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, ImageState, Reason, SameDigestVerdict, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
+
+MOST_OF_A_TYPE = 100
 
 
 def sketch_of(findings: Iterable[Finding]) -> bytes:
@@ -77,7 +80,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     `hold`: our quarantine, begun or in force; `denied`: in the set of digests for which its repository denies pulls;
     `order`: a person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `queued`: acts that
     are wanted too, and let the one in `pending` go first. `twins`: where else the digest lies, as paths: of a public
-    image in private repositories, of a private one in public ones. `newer`: fields of a later version, which wrote the
+    image in private repositories, of a private one in public ones. `kind_read`: `kind` is what the manifest says, else
+    the media type alone; `unreadable`: `Manifest.unreadable`. `newer`: fields of a later version, which wrote the
     header while both were at work; they are put back as they came.
     """
 
@@ -125,6 +129,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     pulled_at: datetime | None = None
     queued: tuple[PendingAct, ...] = ()
     twins: tuple[str, ...] = ()
+    kind_read: bool = False
+    unreadable: str | None = None
     newer: tuple[object, ...] = ()
 
     @property
@@ -138,12 +144,19 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         if self.ref.home.public:
             return tuple(map(ImageRef.from_path, self.twins))
         children = self.children if self.kind is Kind.INDEX else ()
-        return tuple(self.ref.home.image(child.digest) for child in children if not child.artifact)
+        return tuple(self.ref.home.image(child.digest) for child in children)
 
     @property
     def present(self) -> bool:
         """Whether it is still decided about: it exists, or its repository still denies pulls because of it."""
         return self.exists or self.denied
+
+    def readable(self, scan: Scan) -> Scan:
+        """What a scan of the image is worth: a complete one of layers that no scanner reads has found nothing."""
+        if self.unreadable is None or scan.state is not ScanState.COMPLETE:
+            return scan
+        reason = f"no scanner reads layers of type {sanitize(self.unreadable, MOST_OF_A_TYPE)}"
+        return msgspec.structs.replace(scan, state=ScanState.UNSUPPORTED, reason=reason)
 
     @property
     def decision(self) -> Decision:

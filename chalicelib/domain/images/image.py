@@ -217,6 +217,11 @@ class Kind(StrEnum):
     INDEX = "INDEX"
     ARTIFACT = "ARTIFACT"
 
+    @classmethod
+    def by_media_type(cls, media_type: str | None) -> Kind:
+        """While the manifest was not read: an artifact has the type of an image."""
+        return cls.INDEX if media_type in INDEX_MEDIA_TYPES else cls.IMAGE
+
 
 INDEX_MEDIA_TYPES = frozenset(
     {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
@@ -239,16 +244,17 @@ class Child(msgspec.Struct, frozen=True):
 
     digest: str
     platform: str | None = None
-    artifact: bool = False
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What BatchGetImage says of one digest: its kind, the children of an index, the subject of a referrer."""
+    """What BatchGetImage says of one digest: its kind, the children of an index, the subject of a referrer.
+    `unreadable`: the media type of a layer whose files no scanner of AWS reads."""
 
     kind: Kind
     media_type: str
     children: tuple[Child, ...] = ()
     subject: str | None = None
+    unreadable: str | None = None
 
 
 class ImageDetail(msgspec.Struct, frozen=True):

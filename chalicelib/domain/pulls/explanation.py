@@ -102,7 +102,8 @@ def access_advice(evidence: Evidence) -> Iterator[str]:
 def platform_words(evidence: Evidence) -> str:
     wanted = wanted_platform(evidence.failed.said) or "the platform it was pulled for"
     header = evidence.header
-    had = [c.platform for c in header.children if c.platform and not c.artifact] if header is not None else []
+    platforms = [child.platform or "" for child in header.children] if header is not None else []
+    had = [platform for platform in platforms if platform and not platform.startswith("unknown/")]
     if header is not None and header.platform:
         had.append(header.platform)
     return f"The image has nothing for {wanted}" + (f"; it has {', '.join(sorted(had))}." if had else ".")

@@ -19,9 +19,10 @@ from chalicelib.domain.reconcile.scan_proof import ScanProofs
 
 class DifferenceKind(StrEnum):
     """MISSING: an image, or what its push tells of it, is unknown. TAG_MOVED: a tag is new at an image; TAG_UNSETTLED:
-    header and tag item contradict each other. CAME_BACK: a quarantined digest can be pulled again. SCAN_UNHEARD: a scan
-    has finished; SCAN_STALE: its state has changed. VANISHED: findings are gone without an event. Our own work:
-    LOOK_LOST, EFFECT_LOST, DECISION_LOST, and BEHIND its document, its policy or its waivers."""
+    header and tag item contradict each other. CAME_BACK: a quarantined digest can be pulled again. KIND_UNREAD: its
+    manifest was not read yet. SCAN_UNHEARD: a scan has finished; SCAN_STALE: its state has changed. VANISHED: findings
+    are gone without an event. Our own work: LOOK_LOST, EFFECT_LOST, DECISION_LOST, and BEHIND its document, its policy
+    or its waivers."""
 
     MISSING = "MISSING"
     DELETED = "DELETED"
@@ -32,6 +33,7 @@ class DifferenceKind(StrEnum):
     RESTORED = "RESTORED"
     CAME_BACK = "CAME_BACK"
     CHILDREN_UNKNOWN = "CHILDREN_UNKNOWN"
+    KIND_UNREAD = "KIND_UNREAD"
     SCAN_UNHEARD = "SCAN_UNHEARD"
     SCAN_STALE = "SCAN_STALE"
     FINDINGS_CHANGED = "FINDINGS_CHANGED"
@@ -51,6 +53,7 @@ _NOT_ANNOUNCED = frozenset(
     {
         DifferenceKind.TAG_UNSETTLED,
         DifferenceKind.CHILDREN_UNKNOWN,
+        DifferenceKind.KIND_UNREAD,
         DifferenceKind.VANISHED,
         DifferenceKind.LOOK_LOST,
         DifferenceKind.EFFECT_LOST,

@@ -88,6 +88,16 @@ def _heard(view: RepositoryView, detail: ImageDetail, header: Header) -> Iterato
     yield from (Difference(K.TAG_MOVED, detail.ref, Action.PUSH, tag) for tag in _new_tags(view, detail, header))
     if header.kind is Kind.INDEX and detail.storage is StorageStatus.ACTIVE and _lacks_children(view, header):
         yield Difference(K.CHILDREN_UNKNOWN, detail.ref, Action.PUSH)
+    elif not header.kind_read and not detail.ref.home.public:
+        yield from _kind_unread(header, detail)
+
+
+def _kind_unread(header: Header, detail: ImageDetail) -> Iterator[Difference]:
+    """An archived image has no manifest to be had: without one it counts as what its media type says."""
+    if detail.storage is StorageStatus.ACTIVE:
+        yield Difference(K.KIND_UNREAD, detail.ref, Action.PUSH)
+    elif header.kind is Kind.ARTIFACT:
+        yield Difference(K.KIND_UNREAD, detail.ref, Action.UPDATE_STORAGE_CLASS)
 
 
 def _moved(header: Header, detail: ImageDetail) -> K:

@@ -16,12 +16,9 @@ import msgspec
 
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import (
-    CONTAINER_CONFIG_TYPES,
-    INDEX_MEDIA_TYPES,
     ImageDetail,
     InUse,
     InUseState,
-    Kind,
     Repository,
     Scan,
     Source,
@@ -137,14 +134,6 @@ def _shared(word: str | None) -> str | None:
 
 
 _USES = {state: InUse(state) for state in InUseState}
-
-
-def kind_of(detail: ImageDetail) -> Kind:
-    """As its push would say; an attestation looks like an image until its index is known."""
-    artifact_type = detail.artifact_media_type
-    if detail.subject_digest is not None or (artifact_type and artifact_type not in CONTAINER_CONFIG_TYPES):
-        return Kind.ARTIFACT
-    return Kind.INDEX if detail.media_type in INDEX_MEDIA_TYPES else Kind.IMAGE
 
 
 def is_half_known(header: Header, detail: ImageDetail) -> bool:

@@ -17,7 +17,7 @@ from chalicelib.domain.images.image import ImageDetail, ImageRef, Kind, Scan, Sc
 from chalicelib.domain.reconcile.difference import Difference
 from chalicelib.domain.reconcile.difference import DifferenceKind as K
 from chalicelib.domain.reconcile.registry_listing import OpenCounts
-from chalicelib.domain.reconcile.repository_view import RepositoryView, is_half_known, is_stored_elsewhere, kind_of
+from chalicelib.domain.reconcile.repository_view import RepositoryView, is_half_known, is_stored_elsewhere
 
 LOOK_LOST_AFTER = timedelta(minutes=15)
 """SQS delays no message longer: a refresh that was due so long ago is lost."""
@@ -59,7 +59,7 @@ def is_refreshed_later(view: RepositoryView, detail: ImageDetail, header: Header
 
 
 def _is_scanned(detail: ImageDetail, header: Header | None) -> bool:
-    return kind_of(detail) is Kind.IMAGE and (header is None or header.kind is Kind.IMAGE)
+    return (Kind.by_media_type(detail.media_type) if header is None else header.kind) is Kind.IMAGE
 
 
 def _of_coverage(view: RepositoryView, detail: ImageDetail, header: Header) -> Difference | None:
@@ -73,7 +73,7 @@ def _of_coverage(view: RepositoryView, detail: ImageDetail, header: Header) -> D
         return Difference(K.SCAN_STALE, detail.ref, detail="Inspector covers it no more") if gone else None
     if scanned.scanned_at is not None and scanned.scanned_at > covered.at - view.consistency_delay:
         return None  # its event is on its way; the state differs at the next sweep too
-    scan = scanned.since(max(filter(None, (detail.pushed_at, detail.activated_at)), default=None))
+    scan = header.readable(scanned.since(max(filter(None, (detail.pushed_at, detail.activated_at)), default=None)))
     return None if _is_as_known(header, scan) else _differs(detail.ref, header, scan)
 
 

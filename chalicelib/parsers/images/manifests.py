@@ -1,10 +1,12 @@
 """Manifests: whether a digest is an image, an index of images or something else, what refers to it, and which blobs it
 needs.
 
-An image is what a container runtime can run: its config is a container config and its layers are file systems. All else
-(signatures, SBOMs, attestations, charts) is an ARTIFACT and gets no verdict, so a manifest is called an artifact only
-for what makes it impossible to run, never for a label. A manifest of schema 1 names no sizes and is refused where blobs
-are asked for. Sources: OCI image specification 1.1, Docker manifest v2, ECR API reference (ListImageReferrers).
+An ARTIFACT (signature, SBOM, attestation, chart) gets no verdict, so a manifest is called one only for content that no
+container runtime can run: its config has a known type that is no container config, or every layer has a known type that
+is no file system. Everything else is an image, what is unknown here included. Annotations, `platform`, `subject` and
+`artifactType` are labels: whoever pushes writes them as they like. A manifest of schema 1 names no sizes and is refused
+where blobs are asked for. Sources: OCI image specification 1.1, Docker manifest v2, ECR API reference
+(ListImageReferrers).
 """
 
 from __future__ import annotations
@@ -14,15 +16,7 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.images.image import (
-    CONTAINER_CONFIG_TYPES,
-    IMAGE_MEDIA_TYPES,
-    INDEX_MEDIA_TYPES,
-    Child,
-    ImageRef,
-    Kind,
-    Manifest,
-)
+from chalicelib.domain.images.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES, Child, ImageRef, Kind, Manifest
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.wire import identity
 from chalicelib.parsers.wire.wire import Count, ImageId, Lower, Wire, decode, json_bytes, read_each, refuse_deep, under
@@ -39,8 +33,37 @@ class Referrers(Lower):
     next_token: str | None = None
 
 
-_REFERENCE_TYPE = "vnd.docker.reference.type"
-_FILE_SYSTEM_MARKS = ("tar", "rootfs")
+ARTIFACT_CONFIG_TYPES = frozenset(
+    {
+        "application/vnd.amazon.soci.index.v1+json",
+        "application/vnd.cncf.flux.config.v1+json",
+        "application/vnd.cncf.helm.config.v1+json",
+        "application/vnd.cncf.notary.signature",
+        "application/vnd.cncf.openpolicyagent.config.v1+json",
+    }
+)
+"""Runtimes refuse an image whose config is of another type than a container's."""
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+EMPTY_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+"""Of `{}`. A config that only calls itself empty may be any."""
+ARTIFACT_LAYER_TYPES = (
+    "application/cose",
+    "application/jose+json",
+    "application/spdx+json",
+    "application/vnd.cncf.flux.content.",
+    "application/vnd.cncf.helm.chart.",
+    "application/vnd.cyclonedx",
+    "application/vnd.dev.cosign.",
+    "application/vnd.dev.sigstore.",
+    "application/vnd.dsse.envelope.",
+    "application/vnd.in-toto",
+    "application/vnd.syft+json",
+    "text/spdx",
+    EMPTY_TYPE,
+)
+"""How the types of layers begin that hold no file system."""
+UNREADABLE_LAYERS = ("+encrypted", ".nydus.")
+"""Parts of types of layers whose files no scanner of AWS reads. eStargz and SOCI leave the layers plain gzip."""
 
 
 class BatchImage(msgspec.Struct, frozen=True):
@@ -76,12 +99,10 @@ class _Descriptor(Wire):
     media_type: str | None = None
     digest: str | None = None
     platform: _Platform | None = None
-    annotations: dict[str, str] | None = None
 
 
 class _Manifest(Wire):
     media_type: str | None = None
-    artifact_type: str | None = None
     config: _Descriptor | None = None
     layers: list[_Descriptor] | None = None
     manifests: list[_Descriptor] | None = None
@@ -117,15 +138,15 @@ def parse_manifest(body: str | bytes, media_type: str | None) -> Manifest:
     refuse_deep(text)
     wire = decode(_MANIFEST, text)
     subject = identity.digest(wire.subject.digest, "$.subject.digest") if wire.subject else None
-    # The body decides, as it does for a runtime: the media type beside it is only a claim about it.
-    if wire.manifests is not None or (media_type or wire.media_type) in INDEX_MEDIA_TYPES:
-        known = media_type or wire.media_type or "application/vnd.oci.image.index.v1+json"
+    # A runtime goes by the type that the registry serves; a body may fit two.
+    known = media_type or wire.media_type
+    if known in INDEX_MEDIA_TYPES or (known not in IMAGE_MEDIA_TYPES and wire.manifests is not None):
+        known = known or "application/vnd.oci.image.index.v1+json"
         return Manifest(Kind.INDEX, known, _children(wire.manifests or []), subject)
-    kind = Kind.IMAGE if _runnable(wire) else Kind.ARTIFACT
-    known = media_type or wire.media_type or "application/vnd.oci.image.manifest.v1+json"
-    if kind is Kind.IMAGE and known not in IMAGE_MEDIA_TYPES:
-        kind = Kind.ARTIFACT
-    return Manifest(kind, known, (), subject)
+    known = known or "application/vnd.oci.image.manifest.v1+json"
+    if _is_artifact(wire):
+        return Manifest(Kind.ARTIFACT, known, (), subject)
+    return Manifest(Kind.IMAGE, known, (), subject, _unreadable(wire))
 
 
 def parse_batch_get_image(payload: bytes | str | dict[str, Any], region: str = "") -> BatchImagesPage:
@@ -157,7 +178,7 @@ def _failure(wire: _Failure) -> ImageFailure:
 
 def _children(descriptors: list[_Descriptor]) -> tuple[Child, ...]:
     return tuple(
-        Child(identity.digest(d.digest, f"$.manifests[{n}].digest"), _platform(d.platform), _is_artifact(d))
+        Child(identity.digest(d.digest, f"$.manifests[{n}].digest"), _platform(d.platform))
         for n, d in enumerate(descriptors)
     )
 
@@ -168,18 +189,19 @@ def _platform(platform: _Platform | None) -> str | None:
     return "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
 
 
-def _is_artifact(descriptor: _Descriptor) -> bool:
-    platform = descriptor.platform
-    unknown = platform is not None and platform.os == "unknown" and platform.architecture == "unknown"
-    return unknown or _REFERENCE_TYPE in (descriptor.annotations or {})
+def _is_artifact(wire: _Manifest) -> bool:
+    config = wire.config
+    if config is not None and config.media_type in ARTIFACT_CONFIG_TYPES:
+        return True
+    if config is not None and config.media_type == EMPTY_TYPE and config.digest == EMPTY_DIGEST:
+        return True
+    layers = wire.layers or []
+    return bool(layers) and all((one.media_type or "").startswith(ARTIFACT_LAYER_TYPES) for one in layers)
 
 
-def _runnable(wire: _Manifest) -> bool:
-    config = wire.config.media_type if wire.config else None
-    if config is not None and config not in CONTAINER_CONFIG_TYPES:
-        return False
-    kinds = [layer.media_type for layer in wire.layers or () if layer.media_type]
-    return not kinds or any(mark in kind for kind in kinds for mark in _FILE_SYSTEM_MARKS)
+def _unreadable(wire: _Manifest) -> str | None:
+    types = (layer.media_type or "" for layer in wire.layers or ())
+    return next((kind for kind in types if any(part in kind for part in UNREADABLE_LAYERS)), None)
 
 
 _FOREIGN_MARKS = (".foreign.", ".nondistributable.")

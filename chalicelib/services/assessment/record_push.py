@@ -13,24 +13,18 @@ from functools import partial
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import AlertKey
+from chalicelib.domain.alerts.kind_alert import compose_kind_alert, is_bound
 from chalicelib.domain.assessment.conclusion import come_back, observe, restored
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import (
-    CONTAINER_CONFIG_TYPES,
-    INDEX_MEDIA_TYPES,
-    Child,
-    ImageDetail,
-    ImageRef,
-    Kind,
-    Scan,
-    ScanState,
-)
+from chalicelib.domain.images.image import Child, ImageDetail, ImageRef, Kind, Manifest, Scan, ScanState
 from chalicelib.errors import AbsentError, DeniedError
-from chalicelib.services.assessment.write_header import update_header
+from chalicelib.services.alerts.announce import announce
+from chalicelib.services.assessment.write_header import change_header, update_header
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.table import TagMove
+from chalicelib.services.ports.table import Stored, TagMove
 
 
 def resolve_tag(ref: ImageRef, tag: str, delivery: Delivery, context: Context) -> None:
@@ -84,39 +78,41 @@ SIGNATURE_TYPES = (
 )
 
 
-def record_push(event: ImageAction, delivery: Delivery, context: Context, kind: Kind | None = None) -> None:
+def record_push(event: ImageAction, delivery: Delivery, context: Context, manifest: Manifest | None = None) -> None:
     """Handles one `ECR Image Action` (or what amounts to one). Raises TransientError: put it back with a delay.
 
-    `kind` where the event itself tells what the media types may not (a referrer is an artifact).
+    `manifest`: the image's, where a sweep has read it already. What a digest is never changes, and is read once.
     """
     if not event.succeeded:
         return
     match event.action:
         case Action.PUSH:
-            _pushed(event, delivery, context, kind)
+            _pushed(event, delivery, context, manifest)
         case Action.DELETE:
             _deleted(event, delivery, context)
         case Action.UPDATE_STORAGE_CLASS:
-            _stored_elsewhere(event, delivery, context, kind)
+            _stored_elsewhere(event, delivery, context)
 
 
-def _pushed(event: ImageAction, delivery: Delivery, context: Context, kind: Kind | None) -> None:
+def _pushed(event: ImageAction, delivery: Delivery, context: Context, manifest: Manifest | None) -> None:
     detail, unseen = _seen(event.ref, context)
     exists = _settled(event, context, detail is not None or unseen is DENIED, pushed=True)
-    children = _children(event, detail, context)
+    stored = context.table.read_headers([event.ref]).get(event.ref)
+    manifest = manifest or _manifest(event.ref, stored, context)
+    _tell_of_kind(stored, manifest, context)
     move = claim_tag(event.ref, event.tag, event.time, context) if event.tag else None
 
     def change(header: Header) -> Header:
-        known = _facts(header, event, detail, kind, unseen)
+        known = _facts(header, event, detail, manifest, unseen)
         if exists(known):
             if not known.exists:
                 known = come_back(known, event.time)
             known = msgspec.structs.replace(known, exists=True, existence_at=event.time)
         if move is not None:
             known = with_tag(known, move.tag, move.digest == event.ref.digest)
-        return known if children is None else msgspec.structs.replace(known, children=children)
+        return known
 
-    header = update_header(event.ref, change, delivery, context)
+    header = change_header(event.ref, change, delivery, context, stored)
     if move is not None:
         _tell_of_tag(event.ref, move, delivery, context)
         gone_at = _gone_since(event, header, detail)
@@ -168,15 +164,18 @@ def _release_tag(event: ImageAction, tag: str, header: Header, delivery: Deliver
         resolve_tag(event.ref, tag, delivery, context)
 
 
-def _stored_elsewhere(event: ImageAction, delivery: Delivery, context: Context, kind: Kind | None) -> None:
+def _stored_elsewhere(event: ImageAction, delivery: Delivery, context: Context) -> None:
     """Archived or restored: what counts is the state the registry shows, not the order of the events."""
     detail = _described(event.ref, context)
+    stored = context.table.read_headers([event.ref]).get(event.ref)
+    manifest = _manifest(event.ref, stored, context)
+    _tell_of_kind(stored, manifest, context)
 
     def change(header: Header) -> Header:
-        known = _facts(header, event, detail, kind)
+        known = _facts(header, event, detail, manifest)
         return known if known.existence_at is not None else msgspec.structs.replace(known, exists=True)
 
-    update_header(event.ref, change, delivery, context)
+    change_header(event.ref, change, delivery, context, stored)
 
 
 # ---- what the registry says
@@ -219,30 +218,35 @@ def _settled(event: ImageAction, context: Context, seen: bool, *, pushed: bool) 
 
 
 def _facts(
-    header: Header, event: ImageAction, detail: ImageDetail | None, kind: Kind | None, unseen: Scan = NOT_FOUND
+    header: Header,
+    event: ImageAction,
+    detail: ImageDetail | None,
+    manifest: Manifest | None,
+    unseen: Scan = NOT_FOUND,
 ) -> Header:
     media_type = (detail and detail.media_type) or event.media_type or header.media_type
     artifact_type = (detail and detail.artifact_media_type) or event.artifact_media_type or header.artifact_media_type
-    subject = (detail and detail.subject_digest) or header.subject
     header = msgspec.structs.replace(
         header,
         media_type=media_type,
         artifact_media_type=artifact_type,
-        subject=subject,
-        kind=kind or _kind(media_type, artifact_type, subject, header.kind),
+        subject=(detail and detail.subject_digest) or header.subject,
+        kind=header.kind if header.kind_read else Kind.by_media_type(media_type),
         pushed_at=(detail and detail.pushed_at) or header.pushed_at or event.time,
     )
+    if manifest is not None:
+        header = msgspec.structs.replace(
+            header,
+            kind=manifest.kind,
+            kind_read=True,
+            children=manifest.children,
+            subject=header.subject or manifest.subject,
+            unreadable=manifest.unreadable,
+        )
     if detail is None:
         return observe(header, None, unseen) if header.refreshed_at is None else header
     header = msgspec.structs.replace(header, size_bytes=detail.size_bytes or header.size_bytes, storage=detail.storage)
     return restored(header, detail.activated_at)
-
-
-def _kind(media_type: str | None, artifact_type: str | None, subject: str | None, known: Kind) -> Kind:
-    """A referrer is an artifact even when its manifest is an index of its own."""
-    if subject is not None or (artifact_type is not None and artifact_type not in CONTAINER_CONFIG_TYPES):
-        return Kind.ARTIFACT
-    return Kind.INDEX if media_type in INDEX_MEDIA_TYPES else known
 
 
 # ---- tags, indexes, referrers
@@ -271,17 +275,23 @@ def _gone_since(event: ImageAction, header: Header, detail: ImageDetail | None) 
     return at if late and detail is not None and event.tag not in detail.tags else None
 
 
-def _children(event: ImageAction, detail: ImageDetail | None, context: Context) -> tuple[Child, ...] | None:
-    """Of an index, from its manifest, which never changes and is read once; None where there is nothing new."""
-    if ((detail and detail.media_type) or event.media_type) not in INDEX_MEDIA_TYPES:
-        return None
-    stored = context.table.read_headers([event.ref]).get(event.ref)
-    if stored is not None and stored.header.children:
+def _manifest(ref: ImageRef, stored: Stored | None, context: Context) -> Manifest | None:
+    """None: it was read before, or is not to be had now: a sweep tries again."""
+    if ref.home.public or (stored is not None and stored.header.kind_read):
         return None
     try:
-        return context.registry.read_manifest(event.ref).children
+        return context.registry.read_manifest(ref)
     except (AbsentError, DeniedError):
         return None
+
+
+def _tell_of_kind(stored: Stored | None, manifest: Manifest | None, context: Context) -> None:
+    """Before it is put: twice after a crash rather than never."""
+    if stored is None or manifest is None or stored.header.kind is manifest.kind or not is_bound(stored.header):
+        return
+    now = context.clock.now()
+    alert = compose_kind_alert(stored.header, manifest.kind, now)
+    announce(alert, AlertKey(f"ALERT#KIND#{manifest.kind}", now, ref=stored.header.ref), context)
 
 
 def _adopt_all(index: Header, delivery: Delivery, context: Context) -> None:
@@ -299,7 +309,6 @@ def _adopted(child: Child, index: str, header: Header) -> Header:
     return msgspec.structs.replace(
         header,
         parents=tuple(sorted({*header.parents, index})),
-        kind=Kind.ARTIFACT if child.artifact else header.kind,
         architecture=header.architecture or architecture,
         exists=header.exists or header.existence_at is None,
     )

@@ -21,7 +21,8 @@ def record_found(found: SyntheticEvent, delivery: Delivery, context: Context) ->
         if found.tag is not None:
             resolve_tag(found.ref, found.tag, delivery, context)
         return
-    record_push(ImageAction(found.ref, found.action, "SUCCESS", found.at, "found", found.tag), delivery, context)
+    event = ImageAction(found.ref, found.action, "SUCCESS", found.at, "found", found.tag)
+    record_push(event, delivery, context, found.manifest)
 
 
 POLICY_CALLS = frozenset({"CreateRepository", "DeleteRepository", "SetRepositoryPolicy", "DeleteRepositoryPolicy"})

@@ -74,8 +74,8 @@ def indexes_of(header: Header, context: Context) -> Sequence[Header]:
 
 
 def members_of(header: Header, context: Context) -> Sequence[Header | None]:
-    """Whose verdicts it takes. A child not known yet is None; attestations and whatever else turned out to be no image
-    do not count, nor does a twin that is gone and had closed no doors."""
+    """Whose verdicts it takes. A child not known yet is None; one that its own manifest makes an artifact does not
+    count, nor does a twin that is gone and had closed no doors."""
     refs = header.members
     found = context.table.read_headers(refs) if refs else {}
     known = [found[r].header if r in found else None for r in refs]
@@ -326,8 +326,7 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
             context.outbox.send("scans", Decide(ImageRef.from_path(twin), "twin", quiet=quiet))
     if put.kind is Kind.INDEX and before.version and (changed.again or _needs(put) != _needs(before)):
         for child in put.children:
-            if not child.artifact:
-                context.outbox.send("scans", Decide(home.image(child.digest), "tag", quiet=quiet))
+            context.outbox.send("scans", Decide(home.image(child.digest), "tag", quiet=quiet))
 
 
 def _needs(index: Header) -> tuple[object, ...]:
@@ -337,6 +336,13 @@ def _needs(index: Header) -> tuple[object, ...]:
 
 
 def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: Context) -> Header:
+    """`change_header` of the image as it is stored now."""
+    return change_header(ref, change, delivery, context, context.table.read_headers([ref]).get(ref))
+
+
+def change_header(
+    ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: Context, stored: Stored | None
+) -> Header:
     """`change` may be called more than once. Where it changes nothing, nothing is written; returns what then is stored.
 
     An image that came back (pushed again, restored) or left its archive is refreshed after `consistency_delay`. Raises
@@ -356,7 +362,7 @@ def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: D
         refresh_at = now + context.consistency_delay if wanted else None
         return HeaderChange(after, document, refresh_at, again=not delivery.fresh, quiet=quiet)
 
-    return write_header(ref, decide, context, stored=context.table.read_headers([ref]).get(ref), rules=rules)
+    return write_header(ref, decide, context, stored=stored, rules=rules)
 
 
 def _needs_refresh(before: Header, after: Header, delivery: Delivery) -> bool:
@@ -367,5 +373,6 @@ def _needs_refresh(before: Header, after: Header, delivery: Delivery) -> bool:
     if not after.exists or after.kind is not Kind.IMAGE:
         return False
     came_back = not before.exists and before.existence_at is not None
+    turned = before.version > 0 and before.kind is not after.kind
     moved = before.version > 0 and (before.storage, before.activated_at) != (after.storage, after.activated_at)
-    return came_back or moved or not delivery.fresh
+    return came_back or turned or moved or not delivery.fresh

@@ -27,7 +27,7 @@ from chalicelib.domain.events.event import (
 )
 from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Message, Outcome, Refresh, RetriedEvent
 from chalicelib.domain.events.sweep_message import SyntheticEvent
-from chalicelib.domain.images.image import ImageRef, Kind
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assessment.assess_image import assess_image
 from chalicelib.services.assessment.record_push import record_push
@@ -114,7 +114,7 @@ def _record(delivery: Delivery, context: Context) -> None:
         case SyntheticEvent() as found:
             record_found(found, delivery, context)
         case ReferrerAction() as event:
-            record_push(_as_push(event.ref, event.action, event), delivery, context, Kind.ARTIFACT)
+            record_push(_as_push(event.ref, event.action, event), delivery, context)
             schedule_replication_check(event, context)
         case PulledThrough(ref=ImageRef() as ref) as event if event.status == "SUCCESS":
             record_push(_as_push(ref, Action.PUSH, event), delivery, context)

@@ -38,6 +38,9 @@ class Registry(Protocol):
     def read_manifest(self, ref: ImageRef) -> Manifest:
         """Raises AbsentError."""
 
+    def read_manifests(self, repository: Repository, digests: Collection[str]) -> Mapping[str, Manifest]:
+        """Of a private repository, a call for each hundred. What ECR does not give is absent from the answer."""
+
 
 class Acts(Protocol):
     """What may be changed in ECR. "Already so" is success: each method says what is so afterwards.

@@ -44,7 +44,7 @@ def _pointed(home: Repository, tag: str, context: Context) -> tuple[str | None, 
 
 def _members(index: Header, said: str, context: Context) -> tuple[Header, ...]:
     """The images of an index: those that the text names, else all of them."""
-    children = [child.digest for child in index.children if not child.artifact]
+    children = [child.digest for child in index.children]
     named = set(manifest_digests(said)) & set(children)
     refs = [index.ref.home.image(digest) for digest in children if not named or digest in named]
     found = context.table.read_headers(refs) if refs else {}

@@ -16,7 +16,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, InUseState, Kind, Repository, Source
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Scanning
-from chalicelib.domain.reconcile.repository_view import RepositoryView, kind_of
+from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.domain.reconcile.scan_budget import Asked, ScanBudget, ScanRefusal, StartedScans, in_turn, to_rescan
 from chalicelib.domain.reconcile.scan_proof import ScanProof, ScanProofCause, ScanProofs, count_proofs, prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule
@@ -160,5 +160,5 @@ def _proofs(view: RepositoryView, rule: ScanRule | None, policy: Policy) -> Iter
         header = view.headers.get(digest)
         if header is not None and header.exists:
             yield prove_scan(header, rule, policy, view.listed.listed_at, scans.get(digest))
-        elif kind_of(detail) is Kind.IMAGE and not view.is_recent(detail.pushed_at):
+        elif Kind.by_media_type(detail.media_type) is Kind.IMAGE and not view.is_recent(detail.pushed_at):
             yield UNKNOWN_PUSH

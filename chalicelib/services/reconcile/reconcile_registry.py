@@ -8,13 +8,16 @@ found. At the end one item is written, the repository's own.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import AlertKey, mark_of
+from chalicelib.domain.alerts.kind_alert import compose_unjudged_alert
 from chalicelib.domain.events.sweep_message import SweepRepository
-from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.image import ImageRef, Kind, Manifest
 from chalicelib.domain.reconcile.difference import (
     Difference,
     DifferenceKind,
@@ -36,6 +39,7 @@ from chalicelib.domain.reconcile.scan_comparison import (
     words_of_counts,
 )
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.alerts.announce import announce
 from chalicelib.services.ports.answers import answered
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS, mark_images_stale
@@ -48,6 +52,7 @@ RESULT = "reconcile"
 PATIENCE = timedelta(seconds=20)
 """From when all is listed: else a slow repository would be listed again for each image."""
 READ_AT_ONCE = 50
+READ_AHEAD = 100
 MOST_SEEN = 500
 
 
@@ -79,12 +84,14 @@ class _Reconcile:
         self.view = self._view()
         self.began = context.clock.now()
         self.counted = Counted()
+        self.manifests: dict[str, Manifest | None] = {}
         self.counts = words_of_counts(self.view)
 
     def run(self) -> Reconciled:
         work = self._work()
         found, repaired = Counter(self.progress.found), list[Difference]()
         for n, digest in enumerate(digests := sorted(d for d in work if d > self.progress.digest), 1):
+            self._read_manifests(work, digests[n - 1 :])
             for difference in self._repaired(work[digest], self.home.image(digest)):
                 found[difference.kind] += 1
                 repaired.append(difference)
@@ -121,18 +128,35 @@ class _Reconcile:
             work.setdefault(ref.digest, [])
         return work
 
+    def _read_manifests(self, work: Mapping[str, Sequence[Difference]], digests: Sequence[str]) -> None:
+        """Those of the next images whose kind is unread, when the first of `digests` is one of them."""
+        if digests[0] in self.manifests or not _is_unread(work[digests[0]]):
+            return
+        some = [digest for digest in islice(digests, READ_AHEAD) if _is_unread(work[digest])]
+        read = answered(lambda: self.context.registry.read_manifests(self.home, some)) or {}
+        self.manifests = dict.fromkeys(some) | dict(read)
+        wrong = [h for d in some if (h := self.view.headers[d]).kind is Kind.ARTIFACT and not _is_artifact(read.get(d))]
+        if wrong and not self.dry_run:
+            # Before they are recorded: twice after a crash rather than never.
+            alert = compose_unjudged_alert(self.home, wrong, self.context.clock.now())
+            mark = mark_of(header.ref.digest for header in wrong)
+            key = AlertKey(f"ALERT#KIND#{mark}", self.message.started_at, subject=f"kinds/{self.home.path}")
+            announce(alert, key, self.context)
+
     def _repaired(self, differences: Iterable[Difference], ref: ImageRef) -> list[Difference]:
         """The confirmed differences of one image, repaired."""
         peeked = self._peek(ref) if ref in self.peeks else None
         wanted = [*differences, *([peeked] if peeked is not None else [])]
         refreshed = any(d.wants_refresh for d in wanted)
         confirmed = []
+        manifest = self.manifests.get(ref.digest)
         for difference in wanted:
-            if is_confirmed(difference, self.view, self.context):
+            if is_confirmed(difference, self.view, self.context, manifest):
                 confirmed.append(difference)
                 if not self.dry_run:
+                    quiet = self.message.filling
                     repair_difference(
-                        difference, self.view, self.context, quiet=self.message.filling, refreshed=refreshed
+                        difference, self.view, self.context, quiet=quiet, refreshed=refreshed, manifest=manifest
                     )
         return confirmed
 
@@ -206,3 +230,11 @@ class _Reconcile:
             return self.view.inspected.changed.at
         refreshed = any(h.scan_seen_at is not None for h in self.view.headers.values())
         return None if refreshed or self.facts.reconcile_findings_at else self.view.listed.listed_at
+
+
+def _is_unread(differences: Iterable[Difference]) -> bool:
+    return any(difference.kind is DifferenceKind.KIND_UNREAD for difference in differences)
+
+
+def _is_artifact(manifest: Manifest | None) -> bool:
+    return manifest is not None and manifest.kind is Kind.ARTIFACT

@@ -9,7 +9,7 @@ from chalicelib.domain.events.event import Action
 from chalicelib.domain.events.message import Act, Decide, Refresh
 from chalicelib.domain.events.sweep_message import SyntheticEvent
 from chalicelib.domain.headers.pending_action import queue_of
-from chalicelib.domain.images.image import ImageDetail, Repository, Source
+from chalicelib.domain.images.image import ImageDetail, Kind, Manifest, Repository, Source
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import AbsentError
@@ -33,15 +33,20 @@ def read_tags(
     return found
 
 
-def is_confirmed(difference: Difference, view: RepositoryView, context: Context) -> bool:
-    """Whether it still holds. An image that a listing of many pages lacked is described by itself, the manifest of an
-    index is read, and a tag that moved a moment ago is left to its event. Raises TransientError."""
+def is_confirmed(
+    difference: Difference, view: RepositoryView, context: Context, manifest: Manifest | None = None
+) -> bool:
+    """Whether it still holds. `manifest`: of an image whose kind is unread, if ECR gave it. An image that a listing of
+    many pages lacked is described by itself, the manifest of an index is read, and a tag that moved a moment ago is
+    left to its event. Raises TransientError."""
     if difference.kind is DifferenceKind.DELETED and not view.listed.absent:
         try:
             context.registry.describe_image(difference.ref)
         except AbsentError:
             return True
         return False
+    if difference.kind is DifferenceKind.KIND_UNREAD:
+        return manifest is not None or view.headers[difference.ref.digest].kind is Kind.ARTIFACT
     if difference.kind is DifferenceKind.CHILDREN_UNKNOWN and not view.headers[difference.ref.digest].children:
         # It may have none. Where its manifest cannot be read it may have some.
         manifest = answered(lambda: context.registry.read_manifest(difference.ref))
@@ -53,14 +58,21 @@ def is_confirmed(difference: Difference, view: RepositoryView, context: Context)
 
 
 def repair_difference(
-    difference: Difference, view: RepositoryView, context: Context, *, quiet: bool = False, refreshed: bool = False
+    difference: Difference,
+    view: RepositoryView,
+    context: Context,
+    *,
+    quiet: bool = False,
+    refreshed: bool = False,
+    manifest: Manifest | None = None,
 ) -> None:
     """`quiet`: part of a first fill, which has no alert for each image. `refreshed`: another message refreshes the
     image, and its verdict before that is no news."""
     ref = difference.ref
     if difference.action is not None:
         at = _happened_at(difference, view)
-        found = SyntheticEvent(ref, difference.action, at, difference.tag, quiet or refreshed)
+        known = manifest if difference.kind is DifferenceKind.KIND_UNREAD else None
+        found = SyntheticEvent(ref, difference.action, at, difference.tag, quiet or refreshed, known)
         context.outbox.send("scans", found)
     elif difference.wants_refresh:
         covered = view.inspected.covered
@@ -73,7 +85,8 @@ def repair_difference(
 
 
 def _happened_at(difference: Difference, view: RepositoryView) -> datetime:
-    """The push of a known index is repeated with its own time: an index without children then stays as it is."""
+    """The push of a known image is repeated with its own time: what is known of it then stays as it is."""
     header = view.headers.get(difference.ref.digest)
-    own = header.existence_at if difference.kind is DifferenceKind.CHILDREN_UNKNOWN and header is not None else None
+    repeated = difference.kind in (DifferenceKind.CHILDREN_UNKNOWN, DifferenceKind.KIND_UNREAD)
+    own = header.existence_at if repeated and header is not None else None
     return own or view.believed_at

@@ -45,7 +45,7 @@ def subject_of(header: Header, relatives: Sequence[Header], *, whole: bool = Fal
 
 
 def _images(header: Header) -> list[str]:
-    return [child.digest for child in header.children if not child.artifact]
+    return [child.digest for child in header.children]
 
 
 HEADERS_READ = 5000
