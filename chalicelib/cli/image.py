@@ -65,7 +65,7 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("digest", image["digest"]),
         ("tags", ", ".join(image["tags"])),
         ("exists", "yes" if body["exists"] else "no: deleted, or its push is not known"),
-        ("kind", body["kind"]),
+        ("kind", body["kind"] if body["kind_read"] else f"{body['kind']} by its media type: its manifest was not read"),
         ("pushed", output.when(body["pushed_at"])),
         ("platform", body["platform"] or body["architecture"]),
         ("storage", body["storage"]),

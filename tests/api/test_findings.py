@@ -199,7 +199,8 @@ def test_every_list_is_narrowed_by_registry_region_and_repository(ask: Ask, cont
 def test_an_index_has_the_findings_of_its_images(ask: Ask, context: FakeContext) -> None:
     context.queries.add(image(1, tags=()), [finding(1)])
     context.queries.add(image(2, tags=()), [finding(2, Severity.CRITICAL)])
-    children = (Child(digest(1), "linux/amd64"), Child(digest(2), "linux/arm64"), Child(digest(3), artifact=True))
+    context.queries.add(image(3, kind=Kind.ARTIFACT, tags=()))
+    children = (Child(digest(1), "linux/amd64"), Child(digest(2), "linux/arm64"), Child(digest(3)))
     context.queries.add(image(9, kind=Kind.INDEX, children=children))
     body = ask(FINDINGS, repository="team/api", tag="v9")
     assert ids(body) == ["2", "1"]

@@ -5,7 +5,7 @@ Both keep the contract of services.ports.Scanner and Registry. `at` is AWS's clo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -18,6 +18,7 @@ from chalicelib.domain.images.image import (
     InUse,
     Kind,
     Manifest,
+    Repository,
     Scan,
     ScanState,
     Source,
@@ -135,6 +136,9 @@ class FakeRegistry:
     def read_manifest(self, ref: ImageRef) -> Manifest:
         self._called("read_manifest", ref)
         return self.manifests[ref]
+
+    def read_manifests(self, repository: Repository, digests: Collection[str]) -> Mapping[str, Manifest]:
+        return {d: m for d in digests if (m := self.manifests.get(repository.image(d))) is not None}
 
     def _called(self, name: str, ref: ImageRef) -> None:
         self.calls.append((name, ref))

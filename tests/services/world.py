@@ -7,7 +7,7 @@ the outside is a turn (`lockstep`), so a test decides who is next, who dies, and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from random import Random
@@ -206,14 +206,24 @@ class World:
                 return described(ref, image.current, image.pushed_at)
         raise AbsentError("image", f"{repository.path}:{tag} is not there")
 
+    def read_manifests(self, repository: Repository, digests: Collection[str]) -> dict[str, Manifest]:
+        turn("read_manifests")
+        refs = [repository.image(digest) for digest in digests]
+        return {ref.digest: self._manifest(ref) for ref in refs if self._has_manifest(ref)}
+
     def read_manifest(self, ref: ImageRef) -> Manifest:
         turn("read_manifest")
-        if ref in self.manifests:
-            return self.manifests[ref]
-        image = self.images.get(ref)
-        if image is None or not image.current.exists or image.current.storage is not StorageStatus.ACTIVE:
+        if not self._has_manifest(ref):
             raise AbsentError("image", f"{ref} is not there")
-        return Manifest(Kind.IMAGE, "application/vnd.oci.image.manifest.v1+json")
+        return self._manifest(ref)
+
+    def _has_manifest(self, ref: ImageRef) -> bool:
+        image = self.images.get(ref)
+        there = image is not None and image.current.exists and image.current.storage is StorageStatus.ACTIVE
+        return there or (image is None and ref in self.manifests)
+
+    def _manifest(self, ref: ImageRef) -> Manifest:
+        return self.manifests.get(ref) or Manifest(Kind.IMAGE, "application/vnd.oci.image.manifest.v1+json")
 
     def actions(self, chain: Chain) -> Any:
         turn("actions")

@@ -195,12 +195,14 @@ class ImageAnswer(msgspec.Struct, frozen=True):
     images' scans). `worst` is the worst heard of, even so. `actions`: the last 100, newest first. `enforcement` is
     what was last done to it, `hold` our quarantine in force, `denied` that its repository denies all pulls because of
     it, `act` what is to be done next and `aside` what lets it go first, `order` a person's word. `scan_proof` null: it
-    is not scanned itself, or is gone. `twins`: the same digest in public repositories, or of a public image in private
+    is not scanned itself, or is gone. `kind_read` false: its manifest could not be read, or is public, so that `kind`
+    is what the media type says. `twins`: the same digest in public repositories, or of a public image in private
     ones.
     """
 
     image: ImageNameAnswer
     kind: Kind
+    kind_read: bool
     exists: bool
     pushed_at: Moment | None
     size_bytes: int | None

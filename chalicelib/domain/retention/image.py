@@ -13,11 +13,9 @@ import msgspec
 
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import (
-    CONTAINER_CONFIG_TYPES,
     INDEX_MEDIA_TYPES,
     ImageDetail,
     Kind,
-    ScanState,
     StorageStatus,
 )
 from chalicelib.domain.images.verdict import Decision
@@ -25,7 +23,6 @@ from chalicelib.domain.reconcile.reconciliation import behind
 
 QUARANTINED, WAIVED, UNKNOWN_HERE, UNDECIDED = "quarantined", "waived", "not known here", "not decided yet"
 _REFERRER_TAG = re.compile(r"(sha256)-([0-9a-f]{64})(?:\.[a-z0-9]+)?")
-_SIGNING = (".sig", ".att", ".sbom")
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -159,20 +156,12 @@ def names_subject(tag: str) -> bool:
 
 
 def _is_attached(detail: ImageDetail, header: Header | None, refers: bool) -> bool:
-    """`refers`: its manifest names a subject. A container image is never attached: it may be started by itself."""
-    kind = detail.artifact_media_type or (header.artifact_media_type if header else None)
-    if refers:
-        return kind is not None and kind not in CONTAINER_CONFIG_TYPES
-    if _named_by_tags(detail.tags, detail.ref.digest) is not None and all(
-        tag.endswith(_SIGNING) for tag in detail.tags
-    ):
-        return True
-    if header is None or header.kind is not Kind.ARTIFACT or not header.parents:
+    """`refers`: its manifest names a subject. What is no artifact by its manifest is never attached, whatever its tags,
+    its subject and the indexes that hold it say: it may be started by itself."""
+    if header is None or not header.kind_read or header.kind is not Kind.ARTIFACT:
         return False
-    # An attestation in an index has the type of a container image; its index says what it is. But an index may say so
-    # of any image: one with a tag or a scan counts as an image.
-    scanned = header.scan.state is ScanState.COMPLETE
-    return not detail.tags and not scanned and (kind is None or kind in CONTAINER_CONFIG_TYPES)
+    signs = _named_by_tags(detail.tags, detail.ref.digest) is not None
+    return refers or signs or (bool(header.parents) and not detail.tags)
 
 
 def _named_by_tags(tags: Collection[str], own: str) -> str | None:

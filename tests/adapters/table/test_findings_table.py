@@ -103,7 +103,7 @@ def full_header() -> Header:
         subject=digest(8),
         architecture="arm64",
         platform="DEBIAN_12",
-        children=(Child(digest(1), "linux/amd64"), Child(digest(2), None, True)),
+        children=(Child(digest(1), "linux/amd64"), Child(digest(2))),
         parents=(digest(3),),
         storage=StorageStatus.ACTIVATING,
         activated_at=next(at),
@@ -133,6 +133,8 @@ def full_header() -> Header:
         pulled_at=next(at),
         queued=(PendingAct(ActionType.BLOCK, 2, NOW),),
         twins=(f"public/team/us-east-1/api@{digest(9)}",),
+        kind_read=True,
+        unreadable="application/vnd.oci.image.layer.v1.tar+encrypted",
         newer=("of a later version", 7),
     )
 

@@ -336,7 +336,7 @@ def test_who_is_not_signed_in_needs_a_token() -> None:
 
 
 def test_the_platforms_that_an_index_has_are_named() -> None:
-    children = (Child(OTHER.digest, "linux/amd64"), Child(REF.digest, None, artifact=True))
+    children = (Child(OTHER.digest, "linux/amd64"), Child(REF.digest, "unknown/unknown"))
     explanation = said(failed("no matching manifest for linux/arm64/v8"), header=header(children=children))
     assert explanation.text == "The image has nothing for linux/arm64/v8; it has linux/amd64."
     assert said(failed("no match for platform in manifest")).text == (

@@ -70,6 +70,7 @@ def header(number: int = 1, **changes: Any) -> Header:
         "pushed_at": LONG_AGO,
         "tags": (f"v{number}",),
         "media_type": MANIFEST,
+        "kind_read": True,
         "scan": SUCCESSFUL,
         "scan_seen_at": LONG_AGO + timedelta(minutes=5),
         "refreshed_at": LONG_AGO + timedelta(minutes=5),

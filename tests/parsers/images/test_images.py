@@ -18,6 +18,10 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
+EMPTY_CONFIG = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": EMPTY_DIGEST}
+"""As OCI's guidance for artifacts has it; one of another digest only calls itself empty."""
+
+
 def manifest(config: str | None = CONFIG, layer: str | None = LAYER, **changes: Any) -> str:
     parts: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI, "layers": [{"mediaType": layer}] if layer else []}
     return json.dumps(parts | ({"config": {"mediaType": config}} if config else {}) | changes)
@@ -90,8 +94,8 @@ def test_an_index_has_children_platforms_and_attestations() -> None:
     assert read.children == (
         Child(digest("a"), "linux/amd64"),
         Child(digest("b"), "linux/arm64/v8"),
-        Child(digest("c"), "unknown/unknown", artifact=True),
-        Child(digest("d"), None, artifact=True),
+        Child(digest("c"), "unknown/unknown"),
+        Child(digest("d")),
     )
 
 
@@ -106,11 +110,45 @@ def test_an_index_has_children_platforms_and_attestations() -> None:
         (manifest(layer="application/vnd.in-toto+json"), Kind.ARTIFACT),
         (manifest(layer="application/vnd.dev.cosign.simplesigning.v1+json"), Kind.ARTIFACT),
         (manifest("application/vnd.cncf.helm.config.v1+json"), Kind.ARTIFACT),
-        (manifest("application/vnd.oci.empty.v1+json", "text/sbom+json"), Kind.ARTIFACT),
+        (manifest(layer="application/vnd.in-toto.provenance+dsse"), Kind.ARTIFACT),
+        (json.dumps({**json.loads(manifest(layer="text/any")), "config": EMPTY_CONFIG}), Kind.ARTIFACT),
+        (manifest("application/vnd.oci.empty.v1+json"), Kind.IMAGE),
+        (manifest("application/vnd.unknown.config.v1+json"), Kind.IMAGE),
+        (manifest(layer="application/vnd.wasm.content.layer.v1+wasm"), Kind.IMAGE),
+        (manifest(layer="application/vnd.oci.image.layer.nydus.blob.v1"), Kind.IMAGE),
+        (json.dumps({"schemaVersion": 1, "fsLayers": [{"blobSum": digest()}]}), Kind.IMAGE),
     ],
 )
 def test_an_image_is_what_a_runtime_can_run_whatever_its_labels(body: str, kind: Kind) -> None:
     assert parse_manifest(body, OCI).kind is kind
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"subject": {"digest": digest("e")}},
+        {"artifactType": "application/vnd.dev.sigstore.bundle.v0.3+json"},
+        {"annotations": {"vnd.docker.reference.type": "attestation-manifest"}},
+        {"platform": {"os": "unknown", "architecture": "unknown"}},
+    ],
+)
+def test_no_label_makes_an_artifact_of_an_image(labels: dict[str, Any]) -> None:
+    assert parse_manifest(manifest(**labels), OCI).kind is Kind.IMAGE
+
+
+def test_a_runtime_goes_by_the_type_that_the_registry_serves_and_so_does_the_kind() -> None:
+    both = json.dumps({**json.loads(manifest()), "manifests": [{"digest": digest("a")}]})
+    assert parse_manifest(both, OCI).kind is Kind.IMAGE
+    assert parse_manifest(both, INDEX).kind is Kind.INDEX
+    assert parse_manifest(both, None).kind is Kind.IMAGE
+    assert parse_manifest(json.dumps({"manifests": []}), None).kind is Kind.INDEX
+
+
+@pytest.mark.parametrize("end", ["tar+encrypted", "tar+gzip+encrypted", "nydus.blob.v1"])
+def test_layers_that_no_scanner_reads_are_named(end: str) -> None:
+    layer = f"application/vnd.oci.image.layer.{end}"
+    assert parse_manifest(manifest(layer=layer), OCI).unreadable == layer
+    assert parse_manifest(manifest(), OCI).unreadable is None
 
 
 def test_a_referrer_names_its_subject() -> None:

@@ -261,8 +261,16 @@ def platforms():
     return (
         Child(ref(1).digest, "linux/amd64"),
         Child(ref(2).digest, "linux/arm64"),
-        Child(ref(3).digest, "unknown/unknown", artifact=True),
+        Child(ref(3).digest, "unknown/unknown"),
     )
+
+
+def attested(*numbers, **options):
+    """With what buildx pushes beside the two images: image 3, whose own manifest makes it an artifact."""
+    story = Registry(1, 2, 3, *numbers, **options)
+    story.manifests[ref(3)] = Manifest(Kind.ARTIFACT, MANIFEST)
+    story.push(3, 0)
+    return index_of(story, *platforms())
 
 
 def scan(story, number, severity=None):
@@ -275,7 +283,7 @@ def scan(story, number, severity=None):
 
 
 def test_an_index_takes_the_worst_of_its_two_images_and_none_of_its_attestation():
-    story = index_of(Registry(1, 2, 3), *platforms())
+    story = attested()
     story.push(9, 1, "v1", media_type=INDEX)
     assert story.decision(9) is Decision.PENDING
     scan(story, 1)
@@ -293,7 +301,7 @@ def test_an_index_takes_the_worst_of_its_two_images_and_none_of_its_attestation(
 
 
 def test_a_child_whose_decision_changes_decides_its_index_again():
-    story = index_of(Registry(1, 2, 3), *platforms())
+    story = attested()
     story.push(9, 1, "v1", media_type=INDEX)
     scan(story, 1)
     scan(story, 2)
@@ -309,7 +317,7 @@ RELEASES = [{"id": "releases", "match": {"tag": "v*", "severity": {"gte": "HIGH"
 
 
 def test_a_rule_about_tags_means_the_images_of_an_index_by_the_tags_of_the_index():
-    story = index_of(Registry(1, 2, 3, rules=RELEASES), *platforms())
+    story = attested(rules=RELEASES)
     story.push(9, 1, "nightly", media_type=INDEX)
     scan(story, 1, Severity.HIGH)
     scan(story, 2)
@@ -321,7 +329,7 @@ def test_a_rule_about_tags_means_the_images_of_an_index_by_the_tags_of_the_index
 
 
 def test_an_index_that_loses_its_tag_to_another_takes_its_images_out_of_the_rule():
-    story = index_of(Registry(1, 2, 3, 8, rules=RELEASES), *platforms())
+    story = attested(8, rules=RELEASES)
     story.push(9, 1, "v1", media_type=INDEX)
     scan(story, 1, Severity.HIGH)
     scan(story, 2)
@@ -332,7 +340,7 @@ def test_an_index_that_loses_its_tag_to_another_takes_its_images_out_of_the_rule
 
 
 def test_a_child_that_was_decided_before_its_index_was_heard_of_counts_at_once():
-    story = index_of(Registry(1, 2, 3), *platforms())
+    story = attested()
     scan(story, 1, Severity.HIGH)
     scan(story, 2)
     story.push(9, 1, "v1", media_type=INDEX)
@@ -352,7 +360,7 @@ def test_a_child_decided_while_its_index_is_being_recorded_is_not_overlooked():
 
 
 def test_the_manifest_of_an_index_is_read_once_however_many_tags_it_has():
-    story = index_of(Registry(1, 2, 3), *platforms())
+    story = attested()
     reads = []
     story.read_manifest = lambda image: (reads.append(image), story.manifests[image])[1]
     story.push(9, 1, "v1", "v1.0", "latest", media_type=INDEX)
@@ -361,7 +369,7 @@ def test_the_manifest_of_an_index_is_read_once_however_many_tags_it_has():
 
 
 def test_a_crash_between_index_and_children_is_made_good_by_the_redelivery():
-    story = index_of(Registry(1, 2, 3), *platforms())
+    story = attested()
     story.deliver(action(ref(9), "PUSH", 1, media_type=INDEX))
     worker = story.start("scans")
     while story.header_or_none(ref(9)) is None:
@@ -374,16 +382,20 @@ def test_a_crash_between_index_and_children_is_made_good_by_the_redelivery():
 # ---- referrers
 
 
-def test_a_referrer_is_an_artifact_without_a_verdict_whatever_its_media_type_says():
-    story = Registry(1)
+def test_a_referrer_is_an_artifact_only_by_its_manifest():
+    story = Registry(1, 2)
+    story.manifests[ref(1)] = Manifest(Kind.ARTIFACT, MANIFEST)
     event = ReferrerAction(ref(1), "PUSH", "SUCCESS", START, "event", media_type=MANIFEST, artifact_media_type=CONFIG)
     story.receive(event)
     header = story.header(ref(1))
     assert (header.kind, header.verdict, header.exists) == (Kind.ARTIFACT, None, True)
+    story.receive(msgspec.structs.replace(event, ref=ref(2)))
+    assert (story.header(ref(2)).kind, story.decision(2)) == (Kind.IMAGE, Decision.PENDING)
 
 
 def test_a_signature_pushed_as_an_image_is_an_artifact_too_and_marks_its_subject(monkeypatch):
     story = Registry(1, 2)
+    story.manifests[ref(2)] = Manifest(Kind.ARTIFACT, MANIFEST)
     story.push(1, 1, "v1")
     real = story.describe_image
     subject = {"subject_digest": ref(1).digest, "artifact_media_type": NOTARY}

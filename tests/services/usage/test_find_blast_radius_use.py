@@ -65,10 +65,10 @@ def test_an_index_runs_where_any_of_its_images_does(context: Any):
     assert asked.indexes == {digest(9)}
 
 
-def test_an_attestation_beside_the_images_of_an_index_is_no_image_of_it(context: Any):
-    rows = (Child(digest(1), "linux/amd64"), Child(digest(3), None, artifact=True))
+def test_what_an_index_calls_an_attestation_is_asked_about_too(context: Any):
+    rows = (Child(digest(1), "linux/amd64"), Child(digest(3), "unknown/unknown"))
     find_use(held(context, 9, kind=Kind.INDEX, children=rows), context)
-    assert context.runtime.asked[0].digests == {digest(1), digest(9)}
+    assert context.runtime.asked[0].digests == {digest(1), digest(3), digest(9)}
 
 
 def test_an_index_that_was_deleted_has_no_tags_and_may_run_by_its_digest(context: Any):
