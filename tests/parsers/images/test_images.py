@@ -8,7 +8,7 @@ import pytest
 from chalicelib.domain.images.image import Child, Kind, Repository, ScanState, StorageStatus
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.images.images import parse_describe_images, parse_describe_repositories
-from chalicelib.parsers.images.manifests import parse_batch_get_image, parse_manifest
+from chalicelib.parsers.images.manifests import EMPTY_DIGEST, parse_batch_get_image, parse_manifest
 from tests.parsers.composed import ACCOUNT, REGION, REPOSITORY, digest, image_detail, repository, repository_arn
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
