@@ -28,7 +28,9 @@ def digest(number: int) -> str:
 def retained(number: int, *tags: str, days: float = 0.0, **more: Any) -> RetainedImage:
     """Pushed so many days ago."""
     pushed_at = NOW - timedelta(days=days)
-    return RetainedImage(digest=digest(number), tags=tuple(sorted(tags)), **{"pushed_at": pushed_at, **more})
+    attached = more.get("subject") is not None
+    facts = {"pushed_at": pushed_at, "attached": attached, **more}
+    return RetainedImage(digest=digest(number), tags=tuple(sorted(tags)), **facts)
 
 
 def retention(**more: Any) -> Retention:
@@ -38,7 +40,8 @@ def retention(**more: Any) -> Retention:
 
 @st.composite
 def repositories(draw: st.DrawFn, *, plain: bool = False, most: int = 12) -> list[RetainedImage]:
-    """`plain`: only what ECR itself knows of an image: no guards, nothing that it cannot read."""
+    """`plain`: only what ECR itself knows of an image: no guards, nothing that it cannot read, and what refers to an
+    image belongs to it."""
     images: list[RetainedImage] = []
     free = list(draw(st.permutations(TAGS)))
     for number in range(1, draw(st.integers(0, most)) + 1):
@@ -81,6 +84,7 @@ def _image(draw: st.DrawFn, number: int, tags: list[str], former: list[RetainedI
         contains=contains,
         subject=subject,
         guard=guard,
+        attached=subject is not None and (plain or draw(st.booleans())),
     )
 
 

@@ -102,7 +102,8 @@ def known(image: RetainedImage, parents: Collection[str] = ()) -> Header:
     return Header(
         ref=HOME.image(image.digest),
         version=1,
-        kind=Kind.INDEX if image.contains != () else Kind.IMAGE,
+        kind=Kind.ARTIFACT if image.attached else Kind.INDEX if image.contains != () else Kind.IMAGE,
+        kind_read=True,
         exists=True,
         existence_at=image.pushed_at,
         known_at=image.pushed_at,

@@ -56,9 +56,9 @@ class Guard(msgspec.Struct, frozen=True):
 
 
 class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
-    """`contains`: the digests an index needs; None: unknown; () of everything else. `subject`: what it refers to.
-    `parents`: indexes that hold it or held it. `guard` None: only rules keep it. `attached`: a signature, SBOM or
-    attestation of another image: it is never started, and is in use where that is."""
+    """`contains`: the digests an index needs; None: unknown; () of everything else. `subject`: what it says it refers
+    to, which any image may. `parents`: indexes that hold it or held it. `guard` None: only rules keep it. `attached`: a
+    signature, SBOM or attestation of another image: it is never started, and is in use where that is."""
 
     digest: str
     tags: tuple[str, ...] = ()
@@ -73,6 +73,11 @@ class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[str, ...] = ()
     guard: Guard | None = None
     attached: bool = False
+
+    @property
+    def goes_with(self) -> str | None:
+        """The subject that it stays and goes with. An image does neither, whatever it says it refers to."""
+        return self.subject if self.attached else None
 
     @property
     def used_at(self) -> datetime | None:
@@ -105,6 +110,12 @@ def retained_image(
     if contains is None and header is not None and header.children:
         contains = tuple(child.digest for child in header.children)
     named = detail.subject_digest or (inside.subject if inside else None) or (header.subject if header else None)
+    subject = named or _named_by_tags(detail.tags, digest)
+    artifact = header is not None and header.kind_read and header.kind is Kind.ARTIFACT
+    inner = header is not None and bool(header.parents) and not detail.tags
+    guard = guard_of(header, rules, now)
+    if guard is None and subject is not None and header is not None and not header.kind_read:
+        guard = Guard(UNDECIDED, "its manifest is not read yet: it may be an image, or belong to another")
     return RetainedImage(
         digest=digest,
         tags=tuple(sorted(detail.tags)),
@@ -115,10 +126,10 @@ def retained_image(
         storage=detail.storage,
         size_bytes=detail.size_bytes,
         contains=(None if contains is None else tuple(sorted(set(contains)))) if index else (),
-        subject=named or _named_by_tags(detail.tags, digest),
+        subject=subject,
         parents=tuple(sorted(header.parents)) if header else (),
-        guard=guard_of(header, rules, now),
-        attached=_is_attached(detail, header, named is not None),
+        guard=guard,
+        attached=artifact and (subject is not None or inner),
     )
 
 
@@ -153,15 +164,6 @@ def within(digest: str, images: Mapping[str, RetainedImage]) -> frozenset[str]:
 def names_subject(tag: str) -> bool:
     """Tools without referrers name the subject of a signature or SBOM in its tag alone."""
     return _REFERRER_TAG.fullmatch(tag) is not None
-
-
-def _is_attached(detail: ImageDetail, header: Header | None, refers: bool) -> bool:
-    """`refers`: its manifest names a subject. What is no artifact by its manifest is never attached, whatever its tags,
-    its subject and the indexes that hold it say: it may be started by itself."""
-    if header is None or not header.kind_read or header.kind is not Kind.ARTIFACT:
-        return False
-    signs = _named_by_tags(detail.tags, detail.ref.digest) is not None
-    return refers or signs or (bool(header.parents) and not detail.tags)
 
 
 def _named_by_tags(tags: Collection[str], own: str) -> str | None:

@@ -125,7 +125,7 @@ class _Book:
         self._name, self._rule, self._images, self._now = f"retention[{number}]", rule, images, now
         keep = rule.keep
         self._globs = None if keep.tag is UNSET else Globs(keep.tag)
-        counted = [i for i in images.values() if i.tags and i.storage is StorageStatus.ACTIVE and not i.subject]
+        counted = [i for i in images.values() if i.tags and i.storage is StorageStatus.ACTIVE and not i.goes_with]
         counted.sort(key=lambda image: image.age_order, reverse=True)
         self._newest = set() if keep.newest is UNSET else {i.digest for i in counted[: keep.newest]}
         self._minor = {} if keep.newest_per_minor is UNSET else _newest_per_minor(counted, keep.newest_per_minor)
@@ -142,9 +142,9 @@ class _Book:
             return RetentionDecision(image, False, STORED, what)
         if image.pushed_at is None:
             return RetentionDecision(image, False, NO_TIME, "ECR does not say when it was pushed")
-        if image.subject in self._images:
-            return RetentionDecision(image, True, self._name, f"goes with its subject {_short(image.subject)}")
-        if image.tags and not image.subject:
+        if image.goes_with in self._images:
+            return RetentionDecision(image, True, self._name, f"goes with its subject {_short(image.goes_with)}")
+        if image.tags and not image.goes_with:
             return self._tagged(image)
         return self._kept_by_tag(image) or self._untagged(image)
 
@@ -159,7 +159,7 @@ class _Book:
     def _follows(self, image: RetainedImage) -> bool:
         """An archived signature goes when its subject is deleted."""
         archived = image.storage is StorageStatus.ARCHIVED and self._rule.action == "expire"
-        return archived and image.subject in self._images
+        return archived and image.goes_with in self._images
 
     def _tagged(self, image: RetainedImage) -> RetentionDecision:
         keep = self._rule.keep
@@ -180,7 +180,7 @@ class _Book:
 
     def _kept_by_tag(self, image: RetainedImage) -> RetentionDecision | None:
         """A signature's tag that only names its subject keeps nothing."""
-        tags = [tag for tag in image.tags if not (image.subject and names_subject(tag))]
+        tags = [tag for tag in image.tags if not (image.goes_with and names_subject(tag))]
         tag = None if self._globs is None else next(filter(self._globs.match, tags), None)
         return None if tag is None else self._kept_by(image, "tag", f"its tag {tag} is to be kept")
 
@@ -219,8 +219,8 @@ class _Book:
 
 
 def _closed(decisions: Mapping[str, RetentionDecision], rule: Retention | None) -> Decisions:
-    """Kept images keep others: an index its images, a subject its referrers, an unread index all. One that is archived
-    keeps nothing from the archive."""
+    """Kept images keep others: an index its images, a subject its referrers, an unread index all; and an image the one
+    it says it refers to, or ECR would delete both. One that is archived keeps nothing from the archive."""
     closed = dict(decisions)
     archiving = rule is not None and rule.action == "archive"
     unread = next((d for d, f in closed.items() if f.image.contains is None), None)
@@ -237,6 +237,9 @@ def _closed(decisions: Mapping[str, RetentionDecision], rule: Retention | None) 
         decision = closed[holder]
         needed = _needed(holder, decision, "needed by")
         news = {d: _kept(closed[d], INDEX, needed) for d in decision.image.contains or () if d in closed}
+        if (subject := decision.image.subject) in closed and not decision.image.attached and subject is not None:
+            why = f"ECR would delete the image {_short(holder)} with it, which refers to it"
+            news.setdefault(subject, _kept(closed[subject], SUBJECT, why))
         for digest in referrers.get(holder, ()):
             news.setdefault(digest, _kept(closed[digest], SUBJECT, f"stays with its subject {_short(holder)}"))
         for digest in sorted(d for d in news if closed[d].taken):
@@ -272,8 +275,8 @@ def _leader(digest: str, above: Mapping[str, str]) -> str:
 def _referrers(decisions: Mapping[str, RetentionDecision]) -> Mapping[str, list[str]]:
     found: dict[str, list[str]] = {}
     for digest, decision in sorted(decisions.items()):
-        if decision.image.subject is not None and decision.image.subject in decisions:
-            found.setdefault(decision.image.subject, []).append(digest)
+        if decision.image.goes_with is not None and decision.image.goes_with in decisions:
+            found.setdefault(decision.image.goes_with, []).append(digest)
     return found
 
 

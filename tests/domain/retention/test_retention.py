@@ -319,7 +319,8 @@ def test_nothing_running_quarantined_waived_or_needed_is_ever_taken(
         idle_already = archived and index.storage is StorageStatus.ARCHIVED and index.guard is None
         assert index.contains is not None or not gone
         assert idle_already or not gone & set(index.contains or ())
-        assert idle_already or not {i.digest for i in images if i.subject == index.digest} & gone
+        assert idle_already or not {i.digest for i in images if i.goes_with == index.digest} & gone
+        assert idle_already or index.attached or index.subject not in gone
 
 
 @FEW

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from chalicelib.adapters.usage.runtime import AwsRuntime
-from chalicelib.domain.images.image import InUse, InUseState, Kind, Scan, ScanState
+from chalicelib.domain.images.image import InUse, InUseState, Kind
 from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.services.ports.registry import Subject
 from chalicelib.services.retention.plan_retention import plan_retention
@@ -20,18 +20,14 @@ from tests.fakes.registries import HOME, NOW, digest, retained
 from tests.services.retaining import Retaining, replaced
 
 NEWEST = {"keep": {"newest": 1}, "max_share": 1.0}
-NOTATION = "application/vnd.cncf.notary.signature"
 COSIGN = f"sha256-{digest(1)[7:]}.sig"
 
 
-def signed(number: int, *, by: str = NOTATION) -> Retaining:
-    """An old image, so many signatures of it, and a new one."""
+def signed(number: int, *, attached: bool = True) -> Retaining:
+    """An old image, so many signatures of it (`attached`, or images that say they are), and a new one."""
     images = [retained(1, "v1", days=90), retained(2, "v2", days=1)]
-    signatures = [retained(100 + n, days=90, subject=digest(1)) for n in range(number)]
-    world = Retaining([*images, *signatures], NEWEST)
-    for one in signatures:
-        replaced(world, one.digest, artifact_media_type=by)
-    return world
+    signatures = [retained(100 + n, days=90, subject=digest(1), attached=attached) for n in range(number)]
+    return Retaining([*images, *signatures], {**NEWEST, "untagged_after_days": 30})
 
 
 def test_hundreds_of_signatures_of_one_image_ask_nothing_of_their_own() -> None:
@@ -57,13 +53,13 @@ def test_whoever_runs_a_signature_by_its_digest_keeps_it_and_what_it_signs() -> 
 
 
 def test_an_image_that_names_a_subject_may_be_started_by_itself_and_is_asked_about() -> None:
-    world = signed(2, by="application/vnd.oci.image.config.v1+json")
+    world = signed(2, attached=False)
     world.sweep()
     assert {subject.ref.digest for subject in world.runtime.asked} == {digest(1), digest(100), digest(101)}
 
 
-def provenance(media_type: str | None = "application/vnd.oci.image.config.v1+json") -> Retaining:
-    """An index as buildx makes it: an image and an attestation, which says that it is an image."""
+def provenance(kind: Kind = Kind.ARTIFACT) -> Retaining:
+    """An index as buildx makes it: an image and an attestation. `kind`: what the manifest of that makes it."""
     images = [
         retained(1, days=90),
         retained(2, days=90),
@@ -72,8 +68,7 @@ def provenance(media_type: str | None = "application/vnd.oci.image.config.v1+jso
     ]
     world = Retaining(images, NEWEST)
     ref = HOME.image(digest(2))
-    world.stored.headers[ref] = msgspec.structs.replace(world.stored.headers[ref], kind=Kind.ARTIFACT)
-    replaced(world, digest(2), artifact_media_type=media_type)
+    world.stored.headers[ref] = msgspec.structs.replace(world.stored.headers[ref], kind=kind)
     return world
 
 
@@ -87,33 +82,30 @@ def in_eks(world: Retaining, *numbers: int) -> Estate:
     return estate
 
 
-@pytest.mark.parametrize("media_type", ["application/vnd.oci.image.config.v1+json", None])
-def test_beside_a_cluster_an_index_goes_with_its_attestation_which_no_scanner_knows(media_type: str | None) -> None:
-    world = provenance(media_type)
+def test_beside_a_cluster_an_index_goes_with_its_attestation_which_no_scanner_knows() -> None:
+    world = provenance()
     in_eks(world, 1)
     world.sweep()
     assert world.left == {digest(4)}
 
 
-@pytest.mark.parametrize("how", ["tagged", "scanned"])
+@pytest.mark.parametrize("how", ["an image", "an artifact by an older version"])
 def test_an_index_that_calls_an_image_an_attestation_hides_nothing_that_runs(how: str) -> None:
-    """Whoever may push an index may say so of any image."""
-    world = provenance()
+    """Anyone who may push an index may say so of any image."""
+    world = provenance(Kind.IMAGE)
     estate = in_eks(world, 1, 2)
     arn, ref = HOME.image(digest(2)).arn, HOME.image(digest(2))
     estate.home.workloads[arn] = [{"clusterArn": "arn:aws:eks:eu-west-1:111122223333:cluster/apps"}]
-    if how == "tagged":
-        replaced(world, digest(2), tags=("old",))
-    else:
-        scanned = msgspec.structs.replace(world.stored.headers[ref], scan=Scan(ScanState.COMPLETE))
-        world.stored.headers[ref] = scanned
+    if how != "an image":
+        stored = msgspec.structs.replace(world.stored.headers[ref], kind=Kind.ARTIFACT, kind_read=False)
+        world.stored.headers[ref] = stored
     world.sweep()
     assert len(world.left) == 4
 
 
 def test_beside_a_cluster_what_an_index_holds_and_may_be_started_keeps_it_unless_it_is_covered() -> None:
     """WebAssembly in an index is no container image, and starts all the same."""
-    world = provenance("application/vnd.wasm.config.v0+json")
+    world = provenance(Kind.IMAGE)
     in_eks(world, 1)
     world.sweep()
     assert len(world.left) == 4
@@ -130,7 +122,7 @@ def test_beside_a_cluster_a_signature_kept_as_a_tag_goes_too() -> None:
     world = Retaining(
         [retained(1, "v1", days=90), retained(2, "v2", days=1), retained(5, COSIGN, days=90, subject=digest(1))], NEWEST
     )
-    replaced(world, digest(5), subject_digest=None, artifact_media_type="application/vnd.oci.image.config.v1+json")
+    replaced(world, digest(5), subject_digest=None)
     ref = HOME.image(digest(5))
     world.stored.headers[ref] = msgspec.structs.replace(world.stored.headers[ref], subject=None)
     in_eks(world, 1)
