@@ -26,9 +26,17 @@ class Pusher:
         self._client, self._home = client, home
         self._named: Any = {"registryId": home.registry, "repositoryName": home.name}
 
-    def image(self, layers: Sequence[bytes], tags: Sequence[str] = (), config: bytes = b"{}") -> ImageRef:
+    def image(self, layers: Sequence[bytes], tags: Sequence[str] = (), config: bytes = b"{}", **more: Any) -> ImageRef:
+        """`more`: what else its manifest says."""
+        return self.put({**self._image(layers, config), **more}, tags)
+
+    def digest_of(self, layers: Sequence[bytes], config: bytes = b"{}") -> str:
+        """That the image has, or will have."""
+        return _digest(_text(self._image(layers, config)))
+
+    def _image(self, layers: Sequence[bytes], config: bytes) -> Raw:
         said = [self._blob(content, LAYER) for content in layers]
-        return self._put({"mediaType": MANIFEST, "config": self._blob(config, CONFIG), "layers": said}, tags)
+        return {"mediaType": MANIFEST, "config": self._blob(config, CONFIG), "layers": said}
 
     def index(self, children: Mapping[str, ImageRef], tags: Sequence[str] = ()) -> ImageRef:
         """`children` by `os/architecture`."""
@@ -37,7 +45,7 @@ class Pusher:
             system, _, architecture = platform.partition("/")
             row = {"mediaType": MANIFEST, "digest": child.digest, "size": self._size_of(child)}
             rows.append(row | {"platform": {"os": system, "architecture": architecture}})
-        return self._put({"mediaType": INDEX, "manifests": rows}, tags)
+        return self.put({"mediaType": INDEX, "manifests": rows}, tags)
 
     def referrer(self, subject: ImageRef, kind: str, content: bytes, tags: Sequence[str] = ()) -> ImageRef:
         """What says something of `subject` (a signature, an SBOM); `kind` is its artifact type. Its config is empty."""
@@ -48,11 +56,11 @@ class Pusher:
             "layers": [self._blob(content, kind)],
             "subject": {"mediaType": MANIFEST, "digest": subject.digest, "size": self._size_of(subject)},
         }
-        return self._put(body, tags)
+        return self.put(body, tags)
 
-    def _put(self, body: Raw, tags: Sequence[str]) -> ImageRef:
-        text = json.dumps({"schemaVersion": 2, **body}, indent=3)
-        ref = self._home.image(f"sha256:{hashlib.sha256(text.encode()).hexdigest()}")
+    def put(self, body: Raw, tags: Sequence[str]) -> ImageRef:
+        text = _text(body)
+        ref = self._home.image(_digest(text))
         untagged: list[str | None] = [None]
         for tag in tags or untagged:
             tagged: Any = {"imageTag": tag} if tag else {}
@@ -66,9 +74,20 @@ class Pusher:
         return ref
 
     def _blob(self, content: bytes, media_type: str) -> Raw:
-        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        return {"mediaType": media_type, "digest": digest, "size": len(content)}
+        return {
+            "mediaType": media_type,
+            "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
+            "size": len(content),
+        }
 
     def _size_of(self, ref: ImageRef) -> int:
         answer = self._client.batch_get_image(**self._named, imageIds=[{"imageDigest": ref.digest}])
         return len(answer["images"][0]["imageManifest"].encode())
+
+
+def _text(body: Raw) -> str:
+    return json.dumps({"schemaVersion": 2, **body}, indent=3)
+
+
+def _digest(text: str) -> str:
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -46,6 +46,20 @@ def compose_kind_alert(header: Header, kind: Kind, now: datetime) -> Alert:
     )
 
 
+def compose_unjudged_index_alert(header: Header, why: str, now: datetime) -> Alert:
+    """`why`: what keeps the images of an index from being looked up."""
+    return Alert(
+        event=TAMPERING,
+        title=f"{titled(header.ref, header.tags)}: an index that is not judged, and stays PENDING",
+        at=now,
+        ref=header.ref,
+        repository=header.ref.repository,
+        tags=header.tags,
+        notes=(f"Its images are not followed: {why}.",),
+        what_to_do=("See who pushed it; split it, or delete indexes of the image that nothing needs any more.",),
+    )
+
+
 def is_bound(header: Header) -> bool:
     """Whether an order, a hold or a closed door hangs on the image."""
     return header.order is not None or header.hold is not None or header.denied or header.decision.closes_doors

@@ -28,12 +28,9 @@ from chalicelib.domain.headers.pending_action import (
 )
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, ScanState, StorageStatus
-from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, ImageState, Reason, SameDigestVerdict, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
-
-MOST_OF_A_TYPE = 100
 
 
 def sketch_of(findings: Iterable[Finding]) -> bytes:
@@ -155,8 +152,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         """What a scan of the image is worth: a complete one of layers that no scanner reads has found nothing."""
         if self.unreadable is None or scan.state is not ScanState.COMPLETE:
             return scan
-        reason = f"no scanner reads layers of type {sanitize(self.unreadable, MOST_OF_A_TYPE)}"
-        return msgspec.structs.replace(scan, state=ScanState.UNSUPPORTED, reason=reason)
+        return msgspec.structs.replace(scan, state=ScanState.UNSUPPORTED, reason=self.unreadable)
 
     @property
     def decision(self) -> Decision:
@@ -225,6 +221,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             in_use=self.in_use,
             signed=self.signed,
             children=tuple(children),
+            unreadable=self.unreadable,
             held=self.hold is not None,
         )
 

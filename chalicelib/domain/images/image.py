@@ -210,6 +210,10 @@ class InUse(msgspec.Struct, frozen=True):
         return told if stale else self
 
 
+MOST_RELATED = 500
+"""Manifests of an index that are judged, and indexes of an image: who may push could name any number."""
+
+
 class Kind(StrEnum):
     """IMAGE is scanned itself; INDEX takes the worst of its children; ARTIFACT (signature, SBOM, …) has no verdict."""
 
@@ -248,7 +252,7 @@ class Child(msgspec.Struct, frozen=True):
 
 class Manifest(msgspec.Struct, frozen=True):
     """What BatchGetImage says of one digest: its kind, the children of an index, the subject of a referrer.
-    `unreadable`: the media type of a layer whose files no scanner of AWS reads."""
+    `unreadable`: why neither a scan of it nor the images of an index that it names tell what is in it."""
 
     kind: Kind
     media_type: str

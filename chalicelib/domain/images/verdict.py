@@ -143,7 +143,8 @@ class ImageState(msgspec.Struct, frozen=True):
     `listed`: there has been a complete listing of its findings; without one it is PENDING whatever `findings` holds.
     `children`: of an INDEX, how its children that are images stand (PENDING for one not known yet); of a public image,
     how the same digest stands in private repositories.
-    `signed` None: not looked up. `held`: our own quarantine is what keeps it from being scanned.
+    `signed` None: not looked up. `held`: our own quarantine is what keeps it from being scanned. `unreadable`: as in
+    `Manifest`.
     """
 
     ref: ImageRef
@@ -159,6 +160,7 @@ class ImageState(msgspec.Struct, frozen=True):
     signed: bool | None = None
     children: tuple[VerdictSummary, ...] = ()
     held: bool = False
+    unreadable: str | None = None
 
 
 STORED_OF_IMAGE = frozenset(

@@ -89,6 +89,8 @@ def _standing(state: ImageState, policy: Policy, waivers: Sequence[Waiver], tick
 
 
 def _children(state: ImageState) -> list[Reason]:
+    if state.unreadable is not None:
+        return [Reason("pending", Decision.PENDING, state.unreadable)]
     if not state.children:
         return [Reason("pending", Decision.PENDING, "the images of this index are not known yet")]
     found = ((decision, [c for c in state.children if c.decision is decision]) for decision in Decision)

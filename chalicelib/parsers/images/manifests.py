@@ -16,10 +16,19 @@ from typing import Any
 
 import msgspec
 
-from chalicelib.domain.images.image import IMAGE_MEDIA_TYPES, INDEX_MEDIA_TYPES, Child, ImageRef, Kind, Manifest
+from chalicelib.domain.images.image import (
+    IMAGE_MEDIA_TYPES,
+    INDEX_MEDIA_TYPES,
+    MOST_RELATED,
+    Child,
+    ImageRef,
+    Kind,
+    Manifest,
+)
+from chalicelib.domain.images.text import sanitize
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.wire import identity
-from chalicelib.parsers.wire.wire import Count, ImageId, Lower, Wire, decode, json_bytes, read_each, refuse_deep, under
+from chalicelib.parsers.wire.wire import Count, ImageId, Lower, Wire, decode, json_bytes, read_each, refuse_deep
 
 
 class Referrer(Lower):
@@ -62,6 +71,7 @@ ARTIFACT_LAYER_TYPES = (
     EMPTY_TYPE,
 )
 """How the types of layers begin that hold no file system."""
+MOST_OF_A_WHY = 300
 UNREADABLE_LAYERS = ("+encrypted", ".nydus.")
 """Parts of types of layers whose files no scanner of AWS reads. eStargz and SOCI leave the layers plain gzip."""
 
@@ -142,7 +152,11 @@ def parse_manifest(body: str | bytes, media_type: str | None) -> Manifest:
     known = media_type or wire.media_type
     if known in INDEX_MEDIA_TYPES or (known not in IMAGE_MEDIA_TYPES and wire.manifests is not None):
         known = known or "application/vnd.oci.image.index.v1+json"
-        return Manifest(Kind.INDEX, known, _children(wire.manifests or []), subject)
+        children = _children(wire.manifests or [])
+        if len(children) > MOST_RELATED:
+            why = f"it names {len(children):,} manifests, and at most {MOST_RELATED} of an index are judged"
+            return Manifest(Kind.INDEX, known, (), subject, why)
+        return Manifest(Kind.INDEX, known, children, subject)
     known = known or "application/vnd.oci.image.manifest.v1+json"
     if _is_artifact(wire):
         return Manifest(Kind.ARTIFACT, known, (), subject)
@@ -164,10 +178,13 @@ def _batch_image(wire: _BatchImage, region: str) -> BatchImage:
         identity.repository_name(wire.repository_name, "$.repositoryName"),
         identity.digest(named.image_digest, "$.imageId.imageDigest"),
     )
+    media_type = wire.image_manifest_media_type
     try:
-        manifest = parse_manifest(wire.image_manifest, wire.image_manifest_media_type)
+        manifest = parse_manifest(wire.image_manifest, media_type)
     except RefusedPayloadError as error:
-        raise under("$.imageManifest", error) from None
+        # A pusher writes it: one must not keep the others of the answer from being read.
+        why = f"its manifest cannot be read: {error}"
+        manifest = Manifest(Kind.by_media_type(media_type), media_type or "", unreadable=sanitize(why, MOST_OF_A_WHY))
     return BatchImage(ref, named.image_tag, manifest, wire.image_manifest)
 
 
@@ -177,16 +194,18 @@ def _failure(wire: _Failure) -> ImageFailure:
 
 
 def _children(descriptors: list[_Descriptor]) -> tuple[Child, ...]:
-    return tuple(
-        Child(identity.digest(d.digest, f"$.manifests[{n}].digest"), _platform(d.platform))
-        for n, d in enumerate(descriptors)
-    )
+    """An index may name a digest twice: the first says for which platform."""
+    found: dict[str, Child] = {}
+    for n, descriptor in enumerate(descriptors):
+        digest = identity.digest(descriptor.digest, f"$.manifests[{n}].digest")
+        found.setdefault(digest, Child(digest, _platform(descriptor.platform)))
+    return tuple(found.values())
 
 
 def _platform(platform: _Platform | None) -> str | None:
     if platform is None or not platform.os or not platform.architecture:
         return None
-    return "/".join(part for part in (platform.os, platform.architecture, platform.variant) if part)
+    return sanitize("/".join(part for part in (platform.os, platform.architecture, platform.variant) if part), 100)
 
 
 def _is_artifact(wire: _Manifest) -> bool:
@@ -201,7 +220,8 @@ def _is_artifact(wire: _Manifest) -> bool:
 
 def _unreadable(wire: _Manifest) -> str | None:
     types = (layer.media_type or "" for layer in wire.layers or ())
-    return next((kind for kind in types if any(part in kind for part in UNREADABLE_LAYERS)), None)
+    kind = next((kind for kind in types if any(part in kind for part in UNREADABLE_LAYERS)), None)
+    return None if kind is None else f"no scanner reads layers of type {sanitize(kind, 100)}"
 
 
 _FOREIGN_MARKS = (".foreign.", ".nondistributable.")

@@ -7,19 +7,19 @@ header that is put.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
 import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey
-from chalicelib.domain.alerts.kind_alert import compose_kind_alert, is_bound
+from chalicelib.domain.alerts.kind_alert import compose_kind_alert, compose_unjudged_index_alert, is_bound
 from chalicelib.domain.assessment.conclusion import come_back, observe, restored
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import Child, ImageDetail, ImageRef, Kind, Manifest, Scan, ScanState
+from chalicelib.domain.images.image import MOST_RELATED, Child, ImageDetail, ImageRef, Kind, Manifest, Scan, ScanState
 from chalicelib.errors import AbsentError, DeniedError
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.write_header import change_header, update_header
@@ -99,7 +99,9 @@ def _pushed(event: ImageAction, delivery: Delivery, context: Context, manifest: 
     exists = _settled(event, context, detail is not None or unseen is DENIED, pushed=True)
     stored = context.table.read_headers([event.ref]).get(event.ref)
     manifest = manifest or _manifest(event.ref, stored, context)
-    _tell_of_kind(stored, manifest, context)
+    children = _children(event.ref, stored, manifest, context)
+    manifest = _bounded(event.ref, children, manifest, context)
+    _tell_of_manifest(event.ref, stored, manifest, context)
     move = claim_tag(event.ref, event.tag, event.time, context) if event.tag else None
 
     def change(header: Header) -> Header:
@@ -120,7 +122,7 @@ def _pushed(event: ImageAction, delivery: Delivery, context: Context, manifest: 
             context.table.move_tag(event.ref.home, move.tag, None, gone_at)
         if holds_tag(event.ref, move.tag, context) is not (move.tag in header.tags):
             resolve_tag(event.ref, move.tag, delivery, context)
-    _adopt_all(header, delivery, context)
+    _adopt_all(header, children, delivery, context)
     if header.subject is not None:
         _sign(header, delivery, context)
 
@@ -169,7 +171,7 @@ def _stored_elsewhere(event: ImageAction, delivery: Delivery, context: Context) 
     detail = _described(event.ref, context)
     stored = context.table.read_headers([event.ref]).get(event.ref)
     manifest = _manifest(event.ref, stored, context)
-    _tell_of_kind(stored, manifest, context)
+    _tell_of_manifest(event.ref, stored, manifest, context)
 
     def change(header: Header) -> Header:
         known = _facts(header, event, detail, manifest)
@@ -276,8 +278,11 @@ def _gone_since(event: ImageAction, header: Header, detail: ImageDetail | None) 
 
 
 def _manifest(ref: ImageRef, stored: Stored | None, context: Context) -> Manifest | None:
-    """None: it was read before, or is not to be had now: a sweep tries again."""
-    if ref.home.public or (stored is not None and stored.header.kind_read):
+    """None: it was read before, or is not to be had now: a sweep tries again. An index that was one too many may be
+    none by now."""
+    header = None if stored is None else stored.header
+    known = header is not None and header.kind_read and (header.kind is not Kind.INDEX or header.unreadable is None)
+    if ref.home.public or known:
         return None
     try:
         return context.registry.read_manifest(ref)
@@ -285,30 +290,72 @@ def _manifest(ref: ImageRef, stored: Stored | None, context: Context) -> Manifes
         return None
 
 
-def _tell_of_kind(stored: Stored | None, manifest: Manifest | None, context: Context) -> None:
+def _tell_of_manifest(ref: ImageRef, stored: Stored | None, manifest: Manifest | None, context: Context) -> None:
     """Before it is put: twice after a crash rather than never."""
-    if stored is None or manifest is None or stored.header.kind is manifest.kind or not is_bound(stored.header):
+    if manifest is None:
         return
-    now = context.clock.now()
-    alert = compose_kind_alert(stored.header, manifest.kind, now)
-    announce(alert, AlertKey(f"ALERT#KIND#{manifest.kind}", now, ref=stored.header.ref), context)
+    now, header = context.clock.now(), stored.header if stored is not None else Header(ref=ref)
+    if manifest.kind is Kind.INDEX and manifest.unreadable is not None and header.unreadable != manifest.unreadable:
+        alert = compose_unjudged_index_alert(header, manifest.unreadable, now)
+        announce(alert, AlertKey("ALERT#UNJUDGED", now, ref=ref), context)
+    elif stored is not None and header.kind is not manifest.kind and is_bound(header):
+        announce(
+            compose_kind_alert(header, manifest.kind, now),
+            AlertKey(f"ALERT#KIND#{manifest.kind}", now, ref=ref),
+            context,
+        )
 
 
-def _adopt_all(index: Header, delivery: Delivery, context: Context) -> None:
+def _children(
+    ref: ImageRef, stored: Stored | None, manifest: Manifest | None, context: Context
+) -> Mapping[ImageRef, Stored]:
+    """Those of an index that are known."""
+    header = stored.header if stored is not None else None
+    named = manifest.children if manifest is not None else header.children if header is not None else ()
+    return {} if ref.home.public else context.table.read_headers(ref.home.image(child.digest) for child in named)
+
+
+def _bounded(
+    ref: ImageRef, children: Mapping[ImageRef, Stored], manifest: Manifest | None, context: Context
+) -> Manifest | None:
+    """An index that would be one too many for an image is not judged, and its images are left as they are."""
+    if manifest is None:
+        return None
+    for child, stored in children.items():
+        if ref.digest not in stored.header.parents and len(_standing_parents(stored.header, context)) >= MOST_RELATED:
+            why = f"{MOST_RELATED} other indexes hold {child.digest}, and at most so many of an image are judged"
+            return msgspec.structs.replace(manifest, children=(), unreadable=why)
+    return manifest
+
+
+def _standing_parents(header: Header, context: Context) -> Sequence[str]:
+    """Without the indexes that are gone, where there are too many."""
+    if len(header.parents) < MOST_RELATED:
+        return header.parents
+    stored = context.table.read_headers(header.ref.home.image(digest) for digest in header.parents)
+    return tuple(ref.digest for ref, one in stored.items() if one.header.exists)
+
+
+def _adopt_all(index: Header, children: Mapping[ImageRef, Stored], delivery: Delivery, context: Context) -> None:
     """Tells the children about their index. An index that was decided before it knew them told none."""
     if index.kind is not Kind.INDEX or not index.children:
         return
     for child in index.children:
-        update_header(index.ref.home.image(child.digest), partial(_adopted, child, index.ref.digest), delivery, context)
+        ref = index.ref.home.image(child.digest)
+        known = children.get(ref)
+        standing = None if known is None else _standing_parents(known.header, context)
+        change_header(ref, partial(_adopted, child, index.ref.digest, standing), delivery, context, known)
     update_header(index.ref, lambda header: header, delivery, context)
 
 
-def _adopted(child: Child, index: str, header: Header) -> Header:
-    """Its own push says whether it exists; until then, that the index was pushed does."""
+def _adopted(child: Child, index: str, standing: Sequence[str] | None, header: Header) -> Header:
+    """Its own push says whether it exists; until then, that the index was pushed does. `standing`: of its parents,
+    those to keep where it has too many."""
     architecture = child.platform.split("/")[1] if child.platform and "/" in child.platform else None
+    parents = header.parents if standing is None or len(header.parents) < MOST_RELATED else standing
     return msgspec.structs.replace(
         header,
-        parents=tuple(sorted({*header.parents, index})),
+        parents=tuple(sorted({*parents, index})),
         architecture=header.architecture or architecture,
         exists=header.exists or header.existence_at is None,
     )

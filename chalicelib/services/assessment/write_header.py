@@ -29,7 +29,7 @@ from chalicelib.domain.headers.pending_action import (
     queue_of,
 )
 from chalicelib.domain.images.finding import FindingsDocument
-from chalicelib.domain.images.image import ImageRef, Kind, Source, StorageStatus
+from chalicelib.domain.images.image import MOST_RELATED, ImageRef, Kind, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.errors import ConflictError, ContendedError
 from chalicelib.services.ports.context import Context
@@ -66,11 +66,28 @@ def needing(indexes: Sequence[Header], rules: Rules) -> tuple[str, ...]:
 
 
 def indexes_of(header: Header, context: Context) -> Sequence[Header]:
-    """The indexes that hold the image. A rule about tags means it by theirs: it has no tag of its own."""
-    if header.kind is not Kind.IMAGE or not header.parents:
-        return ()
-    found = context.table.read_headers([header.ref.home.image(parent) for parent in header.parents])
-    return [stored.header for stored in found.values()]
+    """The indexes that hold the image, or hold an index that does. A rule about tags means it by theirs: it has no tag
+    of its own."""
+    found: dict[str, Header] = {}
+    above = header.parents if header.kind is not Kind.ARTIFACT else ()
+    while above and len(found) < MOST_RELATED:
+        stored = context.table.read_headers([header.ref.home.image(parent) for parent in above])
+        found |= {ref.digest: one.header for ref, one in stored.items()}
+        above = tuple({parent: 0 for one in stored.values() for parent in one.header.parents if parent not in found})
+    return list(found.values())
+
+
+def _images_below(index: Header, context: Context) -> Sequence[str]:
+    """The digests that the index holds, and that the indexes it holds hold."""
+    found: dict[str, None] = {}
+    below = [child.digest for child in index.children]
+    while below:
+        found |= dict.fromkeys(below)
+        stored = context.table.read_headers([index.ref.home.image(digest) for digest in below])
+        inner = [child.digest for one in stored.values() for child in one.header.children]
+        below = [digest for digest in dict.fromkeys(inner) if digest not in found]
+        below = below[: max(0, MOST_RELATED - len(found))]
+    return list(found)
 
 
 def members_of(header: Header, context: Context) -> Sequence[Header | None]:
@@ -325,14 +342,15 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
         for twin in put.twins:
             context.outbox.send("scans", Decide(ImageRef.from_path(twin), "twin", quiet=quiet))
     if put.kind is Kind.INDEX and before.version and (changed.again or _needs(put) != _needs(before)):
-        for child in put.children:
-            context.outbox.send("scans", Decide(home.image(child.digest), "tag", quiet=quiet))
+        for digest in _images_below(put, context):
+            context.outbox.send("scans", Decide(home.image(digest), "tag", quiet=quiet))
 
 
 def _needs(index: Header) -> tuple[object, ...]:
-    """What of an index its images are decided by: its tags, and whether it can, and is to be pulled."""
+    """What of an index its images are decided by: its tags, those of what holds it, and whether it can, and is to be
+    pulled."""
     archived = index.storage is StorageStatus.ARCHIVED
-    return index.tags, index.exists, archived, index.decision is Decision.QUARANTINE, index.order
+    return index.tags, index.exists, archived, index.decision is Decision.QUARANTINE, index.order, index.parents
 
 
 def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: Context) -> Header:
