@@ -23,7 +23,7 @@ from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.build.bundle import REQUIRED, check_bundle, check_bytecode, check_template
 from chalicelib.build.package import LEFT_OUT, stage_tree
 from chalicelib.domain.channels.channel import CHANNELS
-from chalicelib.services.alerts.deliver_alert import CLAIM
+from chalicelib.services.channels.deliver_alert import CLAIM
 from chalicelib.settings import Settings
 
 ROOT = Path(__file__).parent.parent

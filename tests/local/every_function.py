@@ -34,7 +34,7 @@ from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.demo.demo import Demo
 from chalicelib.local.demo.demo_registry import CURL, EXPAT, enhanced_finding
 from chalicelib.local.inspector import inspector_of
-from chalicelib.services.alerts.deliver_alert import CLAIM
+from chalicelib.services.channels.deliver_alert import CLAIM
 from tests.fakes.iam import Recorder
 
 ROOT = Path(__file__).parents[2]

@@ -86,7 +86,8 @@ def _heard(view: RepositoryView, detail: ImageDetail, header: Header) -> Iterato
     ):
         yield Difference(_moved(header, detail), detail.ref, Action.UPDATE_STORAGE_CLASS)
     yield from (Difference(K.TAG_MOVED, detail.ref, Action.PUSH, tag) for tag in _new_tags(view, detail, header))
-    if header.kind is Kind.INDEX and detail.storage is StorageStatus.ACTIVE and _lacks_children(view, header):
+    followed = header.kind is Kind.INDEX and header.unreadable is None
+    if followed and detail.storage is StorageStatus.ACTIVE and _lacks_children(view, header):
         yield Difference(K.CHILDREN_UNKNOWN, detail.ref, Action.PUSH)
     elif not header.kind_read and not detail.ref.home.public:
         yield from _kind_unread(header, detail)

@@ -1,4 +1,4 @@
-"""Which channel gets which alert, and that each gets it at least once.
+"""Alerts about verdicts and acts, composed when they are due.
 
-What an alert says is `domain/alerts`; how a channel is spoken to is `adapters/channels`. Begin with `notify.py`.
+What they say is `domain/alerts`; `services/channels` hands them on. Begin with `notify.py`.
 """

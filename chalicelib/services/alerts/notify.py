@@ -15,9 +15,9 @@ from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import PendingAlert, PendingNotice
-from chalicelib.services.alerts.announce import announce
 from chalicelib.services.alerts.compose_alert import compose_alert
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
 

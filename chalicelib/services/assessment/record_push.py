@@ -21,8 +21,8 @@ from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import MOST_RELATED, Child, ImageDetail, ImageRef, Kind, Manifest, Scan, ScanState
 from chalicelib.errors import AbsentError, DeniedError
-from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.write_header import change_header, update_header
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored, TagMove
 
@@ -101,7 +101,7 @@ def _pushed(event: ImageAction, delivery: Delivery, context: Context, manifest: 
     manifest = manifest or _manifest(event.ref, stored, context)
     children = _children(event.ref, stored, manifest, context)
     manifest = _bounded(event.ref, children, manifest, context)
-    _tell_of_manifest(event.ref, stored, manifest, context)
+    _tell_of_manifest(event, stored, manifest, context)
     move = claim_tag(event.ref, event.tag, event.time, context) if event.tag else None
 
     def change(header: Header) -> Header:
@@ -171,7 +171,7 @@ def _stored_elsewhere(event: ImageAction, delivery: Delivery, context: Context) 
     detail = _described(event.ref, context)
     stored = context.table.read_headers([event.ref]).get(event.ref)
     manifest = _manifest(event.ref, stored, context)
-    _tell_of_manifest(event.ref, stored, manifest, context)
+    _tell_of_manifest(event, stored, manifest, context)
 
     def change(header: Header) -> Header:
         known = _facts(header, event, detail, manifest)
@@ -290,20 +290,20 @@ def _manifest(ref: ImageRef, stored: Stored | None, context: Context) -> Manifes
         return None
 
 
-def _tell_of_manifest(ref: ImageRef, stored: Stored | None, manifest: Manifest | None, context: Context) -> None:
+def _tell_of_manifest(event: ImageAction, stored: Stored | None, manifest: Manifest | None, context: Context) -> None:
     """Before it is put: twice after a crash rather than never."""
     if manifest is None:
         return
-    now, header = context.clock.now(), stored.header if stored is not None else Header(ref=ref)
+    now, header = context.clock.now(), stored.header if stored is not None else Header(ref=event.ref)
+    if event.tag is not None:
+        header = with_tag(header, event.tag, True)
     if manifest.kind is Kind.INDEX and manifest.unreadable is not None and header.unreadable != manifest.unreadable:
-        alert = compose_unjudged_index_alert(header, manifest.unreadable, now)
-        announce(alert, AlertKey("ALERT#UNJUDGED", now, ref=ref), context)
+        alert, effect = compose_unjudged_index_alert(header, manifest.unreadable, now), "ALERT#UNJUDGED"
     elif stored is not None and header.kind is not manifest.kind and is_bound(header):
-        announce(
-            compose_kind_alert(header, manifest.kind, now),
-            AlertKey(f"ALERT#KIND#{manifest.kind}", now, ref=ref),
-            context,
-        )
+        alert, effect = compose_kind_alert(header, manifest.kind, now), f"ALERT#KIND#{manifest.kind}"
+    else:
+        return
+    announce(alert, AlertKey(effect, now, ref=event.ref), context)
 
 
 def _children(

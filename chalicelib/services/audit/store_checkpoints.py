@@ -13,7 +13,7 @@ from itertools import islice
 from chalicelib.domain.alerts.alert import AlertKey, mark_of
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.audit.chain import Chain, Head, chain_name, compose_audit_alert, contradicts
-from chalicelib.services.alerts.announce import announce
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 
 AT_ONCE = 1_000

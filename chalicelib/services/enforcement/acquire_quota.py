@@ -15,7 +15,7 @@ from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.fuse import Fuse, compose_fuse_alert
 from chalicelib.domain.events.message import Act, Metric
 from chalicelib.domain.images.image import ImageRef
-from chalicelib.services.alerts.announce import announce
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.enforcement.give_order import checked
 from chalicelib.services.ports.context import Context
 

@@ -8,9 +8,9 @@ import msgspec
 
 from chalicelib.domain.events.message import Act, Delivery, SendAlert
 from chalicelib.errors import ConflictError, TransientError
-from chalicelib.services.alerts.deliver_alert import UndeliveredError, deliver_alert
 from chalicelib.services.alerts.notify import notify
 from chalicelib.services.assessment.requeue import handle_each, requeue
+from chalicelib.services.channels.deliver_alert import UndeliveredError, deliver_alert
 from chalicelib.services.ports.context import Channel, Context
 
 

@@ -21,8 +21,8 @@ from chalicelib.domain.events.message import Decide, PolicyRollout
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError
-from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.re_decide import SHARDS
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.policy.apply_policy import record_policy
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import ImageRow, RolloutProgress

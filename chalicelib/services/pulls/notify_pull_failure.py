@@ -18,7 +18,7 @@ from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.pulls.alert import compose_pull_failure_alert
 from chalicelib.domain.pulls.evidence import Evidence
 from chalicelib.domain.pulls.explanation import Explanation
-from chalicelib.services.alerts.announce import announce
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.answers import header_of
 from chalicelib.services.ports.context import Context
 from chalicelib.services.pulls.explain_pull_failure import explain_pull_failure, gather_evidence

@@ -15,7 +15,7 @@ from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepReposi
 from chalicelib.domain.images.image import Repository, ScanState
 from chalicelib.domain.reconcile.registry_listing import DOUBTED_AFTER, compose_unreachable_alert
 from chalicelib.errors import UpstreamError
-from chalicelib.services.alerts.announce import announce
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.plan_sweep import known_homes
 

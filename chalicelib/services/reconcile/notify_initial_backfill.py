@@ -13,7 +13,7 @@ from chalicelib.domain.alerts.verdict_alert import compose_summary
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.sweep_message import InitialBackfill
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.alerts.announce import announce
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import ImageRow
 from chalicelib.services.reconcile.plan_sweep import TOLD_AFTER_SECONDS

@@ -39,7 +39,7 @@ from chalicelib.domain.reconcile.scan_comparison import (
     words_of_counts,
 )
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
-from chalicelib.services.alerts.announce import announce
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.answers import answered
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS, mark_images_stale

@@ -19,7 +19,7 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.replication.alert import REPLICATION, compose_replication_alert
 from chalicelib.domain.replication.replica import Note, Replica
 from chalicelib.domain.replication.rules import Destination
-from chalicelib.services.alerts.announce import announce
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.replication.judge_copies import Ends, judge_copies
 from chalicelib.services.replication.mirror_quarantine import mirror_quarantine

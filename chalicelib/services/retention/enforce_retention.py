@@ -21,7 +21,7 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.alert import compose_failed_alert, compose_stopped_alert
 from chalicelib.domain.retention.plan import BETWEEN, Action, RetentionProgress, RetentionResult
 from chalicelib.errors import AbsentError, ConflictError
-from chalicelib.services.alerts.announce import announce
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.retention.apply_retention import AppliedPlan, RetentionRun, apply_retention
 from chalicelib.services.retention.plan_retention import Planned, has_rule, plan_retention

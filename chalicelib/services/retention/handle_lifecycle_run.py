@@ -20,8 +20,8 @@ from chalicelib.domain.events.sweep_message import (
 )
 from chalicelib.domain.images.image import InUse, Repository
 from chalicelib.domain.retention.alert import compose_lifecycle_alert
-from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.record_push import record_push
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.registry import Subject
 

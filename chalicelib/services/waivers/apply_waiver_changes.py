@@ -20,7 +20,7 @@ from chalicelib.domain.events.message import Decide, WaiversChanged
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.waivers.alert import compose_waiver_summary
 from chalicelib.domain.waivers.change import Carried, WaiverChange, concerns
-from chalicelib.services.alerts.announce import announce
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import ImageRow
 from chalicelib.services.waivers.manage_waivers import record_waiver

@@ -31,8 +31,8 @@ from chalicelib.domain.waivers.alert import (
 )
 from chalicelib.domain.waivers.change import Turned, WaiverEnd, concerns
 from chalicelib.errors import ContendedError
-from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import ImageRow, Stored
 

@@ -486,6 +486,7 @@ def mended(seen: RepositoryView) -> RepositoryView:
             "storage": listed.storage,
             "media_type": listed.media_type,
             "pushed_at": listed.pushed_at,
+            "kind_read": listed.storage is StorageStatus.ACTIVE,
         }
         if back or known.storage is not listed.storage:
             changes["refresh_due_at"] = NOW + SETTLE

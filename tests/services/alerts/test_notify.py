@@ -19,8 +19,8 @@ from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Route
 from chalicelib.errors import ConflictError, TransientError
-from chalicelib.services.alerts.announce import announce
 from chalicelib.services.alerts.notify import PATIENCE, TRIES, notify
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.table import Stored
 from tests.fakes.queries import FakeOutbox
 from tests.fakes.runtime import FakeRuntime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import msgspec
@@ -10,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.events.event import ImageAction, PulledThrough, ReferrerAction, Replicated
-from chalicelib.domain.events.message import Decide, Refresh
+from chalicelib.domain.events.message import Decide, Refresh, SendAlert
+from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Severity
-from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, ScanState, StorageStatus
+from chalicelib.domain.images.image import MOST_RELATED, Child, ImageRef, Kind, Manifest, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError
+from chalicelib.parsers.images.manifests import parse_manifest
 from tests.services.context import Story
 from tests.services.world import START, policy
 
@@ -280,6 +283,76 @@ def scan(story, number, severity=None):
         image.flaw(1, severity=severity)
     story.receive(image.scanned())
     story.drain()
+
+
+def test_an_index_that_names_too_many_images_is_not_judged_and_is_told():
+    story = Registry(1)
+    story.push(1, 0)
+    scan(story, 1)
+    too_many = [Child(ref(1).digest), *(Child(ref(n).digest) for n in range(1000, 1000 + MOST_RELATED))]
+    body = {"manifests": [{"digest": child.digest} for child in too_many]}
+    index_of(story)
+    story.manifests[ref(9)] = parse_manifest(json.dumps(body), INDEX)
+    story.push(9, 1, "v1", media_type=INDEX)
+    verdict = story.header(ref(9)).verdict
+    assert verdict.decision is Decision.PENDING
+    assert verdict.reasons[0].detail == "it names 501 manifests, and at most 500 of an index are judged"
+    assert (story.decision(1), story.header(ref(1)).parents) == (Decision.ALLOW, ())
+    assert [alert.title for alert in tampering(story)] == [
+        "team/api:v1: an index that is not judged, and stays PENDING"
+    ]
+    story.push(9, 1, "v1", media_type=INDEX)
+    assert not tampering(story), "told once"
+
+
+def test_an_image_of_too_many_indexes_stays_as_it_is_and_the_next_index_is_not_judged():
+    story = Registry(1)
+    story.push(1, 0)
+    scan(story, 1)
+    others = tuple(sorted(ref(n).digest for n in range(1000, 1000 + MOST_RELATED)))
+    for digest in others:
+        gone = Header(ref=ref(1).home.image(digest), version=1, kind=Kind.INDEX, kind_read=True, exists=True)
+        story.stored.headers[gone.ref] = gone
+    held = msgspec.structs.replace(story.header(ref(1)), parents=others)
+    story.stored.headers[ref(1)] = held
+    index_of(story, Child(ref(1).digest))
+    story.push(9, 1, "v1", media_type=INDEX)
+    assert story.decision(9) is Decision.PENDING
+    assert "500 other indexes hold" in story.header(ref(9)).verdict.reasons[0].detail
+    assert story.header(ref(1)) == held
+    assert len(tampering(story)) == 1
+    gone = ref(1).home.image(others[0])
+    assert not story.envelopes
+    story.stored.headers[gone] = msgspec.structs.replace(story.stored.headers[gone], exists=False)
+    story.push(9, 2, "v2", media_type=INDEX)
+    assert story.decision(9) is Decision.ALLOW, "an index that is gone makes room"
+    assert set(story.header(ref(1)).parents) == {*others[1:], ref(9).digest}
+
+
+def tampering(story):
+    """The alerts announced since this was last asked. All that was sent is handled then."""
+    found = [e.body.alert for e in story.envelopes if isinstance(e.body, SendAlert)]
+    story.drain()
+    return [alert for alert in found if alert.event == "tampering"]
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["tagged then", "tagged later"])
+def test_a_rule_about_tags_means_an_image_by_the_tag_of_an_index_of_indexes(moved):
+    story = Registry(1, 2, 8, 9, rules=[TAG_RULE])
+    story.manifests[ref(9)] = Manifest(Kind.INDEX, INDEX, (Child(ref(1).digest),))
+    story.manifests[ref(8)] = Manifest(Kind.INDEX, INDEX, (Child(ref(9).digest),))
+    story.push(1, 0)
+    scan(story, 1)
+    story.push(9, 1, media_type=INDEX)
+    story.push(8, 2, *([] if moved else ["latest"]), media_type=INDEX)
+    story.drain()
+    if moved:
+        story.push(8, 3, "latest", media_type=INDEX)
+    story.drain()
+    assert [story.decision(n) for n in (1, 9, 8)] == [Decision.BLOCK] * 3
+    story.push(2, 4, "latest")
+    story.drain()
+    assert [story.decision(n) for n in (1, 9, 8)] == [Decision.ALLOW] * 3, "the tag is another image's now"
 
 
 def test_an_index_takes_the_worst_of_its_two_images_and_none_of_its_attestation():

@@ -19,7 +19,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError, ContendedError
 from chalicelib.services.assessment.write_header import HeaderChange, Refreshed, plan_refresh, write_header
 from chalicelib.services.enforcement.give_order import release_image
-from tests.services.assessment.test_record_push import INDEX, Registry, platforms, ref, scan
+from tests.services.assessment.test_record_push import INDEX, MANIFEST, Registry, platforms, ref, scan
 from tests.services.context import Story
 from tests.services.world import START
 
@@ -148,6 +148,8 @@ class Fleet(Registry):
         super().__init__(1, 2, 3, 9, *more, **changes)
         self.told: list[Any] = []
         self.manifests[INDEX_OF_BOTH] = Manifest(Kind.INDEX, INDEX, platforms())
+        self.manifests[ref(3)] = Manifest(Kind.ARTIFACT, MANIFEST)
+        self.push(3, 1)
         self.push(9, 1, "v1", media_type=INDEX)
         scan(self, 1, CRITICAL)
         scan(self, 2)

@@ -23,7 +23,7 @@ from chalicelib.errors import ConflictError, TransientError
 from chalicelib.local.aws.deployment import RulePlan
 from chalicelib.local.aws.messages import queues_of
 from chalicelib.parsers.events.events import parse_event
-from chalicelib.services.alerts.deliver_alert import CLAIM, deliver_alert
+from chalicelib.services.channels.deliver_alert import CLAIM, deliver_alert
 from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure, notify_pull_failure
 from tests.services.lockstep import Worker
 from tests.services.pull_context import AT, FORBIDDEN, HOME, HOST, NOT_FOUND, PullContext, Told, failure, image, task

@@ -18,8 +18,8 @@ from chalicelib.domain.events.message import Delivery, SendAlert, named
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, LazarettoError, SettingsError, TransientError, UpstreamError
-from chalicelib.services.alerts.deliver_alert import CLAIM, UndeliveredError, deliver_alert
 from chalicelib.services.assessment.requeue import MOST_ALERT_ATTEMPTS, requeue
+from chalicelib.services.channels.deliver_alert import CLAIM, UndeliveredError, deliver_alert
 from chalicelib.services.handlers.receive_alerts import receive_alerts
 from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable
