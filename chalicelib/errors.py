@@ -15,6 +15,7 @@ LazarettoError
 └── UpstreamError                   502  AWS or a channel did not answer as needed
     ├── TransientError              503  throttled, timed out: try again later (`retry_after_seconds`)
     │   └── ContendedError          503  other writers of the same image were faster, as often as was tried
+    ├── OversizedError              502  an item larger than DynamoDB takes
     ├── AbsentError                 502  AWS says the image, repository or scan does not exist
     └── DeniedError                 502  AWS says our role may not
 """
@@ -104,6 +105,10 @@ class TransientError(UpstreamError):
 
 
 class ContendedError(TransientError):
+    pass
+
+
+class OversizedError(UpstreamError):
     pass
 
 

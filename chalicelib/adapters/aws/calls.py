@@ -42,6 +42,7 @@ from chalicelib.errors import (
     AbsentError,
     ConflictError,
     DeniedError,
+    OversizedError,
     RefusedPayloadError,
     TransientError,
     UpstreamError,
@@ -81,6 +82,8 @@ _THROTTLED = frozenset(
 )
 _UNKNOWN = "UnknownOperationException"
 _CONFLICT = frozenset({"ConditionalCheckFailedException", "TransactionConflictException"})
+_OVERSIZED = "exceeded the maximum allowed size"
+"""DynamoDB has no code of its own for it."""
 _DENIED = frozenset(
     {
         "AccessDenied",
@@ -202,6 +205,8 @@ def _wrapped(what: str, error: ClientError) -> ConflictError | UpstreamError:
         return DeniedError(text)
     if code in _ABSENT:
         return AbsentError(_ABSENT[code], text)
+    if code == "ValidationException" and _OVERSIZED in text:
+        return OversizedError(text)
     metadata = error.response.get("ResponseMetadata", {})
     status = metadata.get("HTTPStatusCode", 0)
     if code in _THROTTLED or status >= 500 or status == 429:

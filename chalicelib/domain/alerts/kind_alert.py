@@ -14,7 +14,7 @@ SUMMARY, TAMPERING = "summary", "tampering"
 NAMED = 100
 
 
-def compose_unjudged_alert(home: Repository, headers: Sequence[Header], now: datetime) -> Alert:
+def compose_mistaken_alert(home: Repository, headers: Sequence[Header], now: datetime) -> Alert:
     """`headers`: of images that counted as artifacts, and by their manifests are none."""
     number = len(headers)
     what = "1 image was" if number == 1 else f"{number} images were"
@@ -46,17 +46,17 @@ def compose_kind_alert(header: Header, kind: Kind, now: datetime) -> Alert:
     )
 
 
-def compose_unjudged_index_alert(header: Header, why: str, now: datetime) -> Alert:
-    """`why`: what keeps the images of an index from being looked up."""
+def compose_unjudged_alert(header: Header, why: str, now: datetime) -> Alert:
+    """`why`: what keeps an image or an index from being judged."""
     return Alert(
         event=TAMPERING,
-        title=f"{titled(header.ref, header.tags)}: an index that is not judged, and stays PENDING",
+        title=f"{titled(header.ref, header.tags)}: not judged, and not clean",
         at=now,
         ref=header.ref,
         repository=header.ref.repository,
         tags=header.tags,
-        notes=(f"Its images are not followed: {why}.",),
-        what_to_do=("See who pushed it; split it, or delete indexes of the image that nothing needs any more.",),
+        notes=(f"Why: {why}.",),
+        what_to_do=("See who pushed it, and delete tags and indexes that nothing needs any more.",),
     )
 
 

@@ -62,6 +62,10 @@ class Rules(msgspec.Struct, frozen=True):
         return self.policy_version, self.waivers_version
 
 
+TAGS_LEFT = 100
+OUTGROWN = "its tags and indexes are more than its record in the table can hold"
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """`version` 0: not stored yet. `exists` is decided by `existence_at` alone: the newest push or deletion.
 
@@ -142,6 +146,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             return tuple(map(ImageRef.from_path, self.twins))
         children = self.children if self.kind is Kind.INDEX else ()
         return tuple(self.ref.home.image(child.digest) for child in children)
+
+    def outgrown(self) -> Header:
+        """What DynamoDB takes of a header that became too large for an item. Its verdict is not known."""
+        return msgspec.structs.replace(
+            self, tags=self.tags[:TAGS_LEFT], children=(), parents=(), twins=(), unreadable=OUTGROWN, verdict=None
+        )
 
     @property
     def present(self) -> bool:

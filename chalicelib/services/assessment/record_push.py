@@ -14,7 +14,7 @@ from functools import partial
 import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey
-from chalicelib.domain.alerts.kind_alert import compose_kind_alert, compose_unjudged_index_alert, is_bound
+from chalicelib.domain.alerts.kind_alert import compose_kind_alert, compose_unjudged_alert, is_bound
 from chalicelib.domain.assessment.conclusion import come_back, observe, restored
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery
@@ -294,11 +294,11 @@ def _tell_of_manifest(event: ImageAction, stored: Stored | None, manifest: Manif
     """Before it is put: twice after a crash rather than never."""
     if manifest is None:
         return
-    now, header = context.clock.now(), stored.header if stored is not None else Header(ref=event.ref)
+    now, header = context.clock.now(), stored.header if stored is not None else Header(ref=event.ref, exists=True)
     if event.tag is not None:
         header = with_tag(header, event.tag, True)
     if manifest.kind is Kind.INDEX and manifest.unreadable is not None and header.unreadable != manifest.unreadable:
-        alert, effect = compose_unjudged_index_alert(header, manifest.unreadable, now), "ALERT#UNJUDGED"
+        alert, effect = compose_unjudged_alert(header, manifest.unreadable, now), "ALERT#UNJUDGED"
     elif stored is not None and header.kind is not manifest.kind and is_bound(header):
         alert, effect = compose_kind_alert(header, manifest.kind, now), f"ALERT#KIND#{manifest.kind}"
     else:

@@ -15,11 +15,13 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import AlertKey
+from chalicelib.domain.alerts.kind_alert import compose_unjudged_alert
 from chalicelib.domain.assessment.conclusion import conclude
 from chalicelib.domain.enforcement.enforcement import DesiredState, is_freed, wanted, wants_quarantine
 from chalicelib.domain.events.message import Act, Decide, Delivery, Message, Metric, Refresh
 from chalicelib.domain.events.sweep_message import SyntheticEvent
-from chalicelib.domain.headers.header import Header, Rules, as_same_digest, has_last_word
+from chalicelib.domain.headers.header import OUTGROWN, Header, Rules, as_same_digest, has_last_word
 from chalicelib.domain.headers.pending_action import (
     EndedWaivers,
     Holding,
@@ -31,7 +33,8 @@ from chalicelib.domain.headers.pending_action import (
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import MOST_RELATED, ImageRef, Kind, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
-from chalicelib.errors import ConflictError, ContendedError
+from chalicelib.errors import ConflictError, ContendedError, OversizedError
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
 
@@ -261,7 +264,7 @@ def _put(attempt: Attempt, changed: HeaderChange, context: Context) -> Header:
         # Before the put: a refresh too many is harmless, one that is promised and never sent is not. This worker may
         # die after the put while another, which SQS showed the same message, finds nothing to do and deletes it.
         send_refresh(after.ref, refresh_at, after.scan.source, context)
-        put = before if after == before else context.table.put_header(after)
+        put = before if after == before else _put_header(after, context)
         if refresh_at is not None and context.clock.now() >= refresh_at:  # it may have come before the put
             send_refresh(after.ref, refresh_at, after.scan.source, context)
         if changed.sends:
@@ -269,6 +272,17 @@ def _put(attempt: Attempt, changed: HeaderChange, context: Context) -> Header:
         if changed.document is None or (rules := attempt.newer_rules()) is None:
             return put
         before, changed = put, _decide_again(put, changed.document, rules, context, quiet=changed.quiet)
+
+
+def _put_header(header: Header, context: Context) -> Header:
+    """One that is too large must not leave the verdict of before."""
+    try:
+        return context.table.put_header(header)
+    except OversizedError:
+        left, now = header.outgrown(), context.clock.now()
+        once = AlertKey("ALERT#OUTGROWN", header.known_at or now, ref=header.ref)
+        announce(compose_unjudged_alert(left, OUTGROWN, now), once, context)
+        return context.table.put_header(left)
 
 
 def _decide_again(

@@ -15,7 +15,7 @@ from itertools import islice
 import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey, mark_of
-from chalicelib.domain.alerts.kind_alert import compose_unjudged_alert
+from chalicelib.domain.alerts.kind_alert import compose_mistaken_alert
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.images.image import ImageRef, Kind, Manifest
 from chalicelib.domain.reconcile.difference import (
@@ -138,7 +138,7 @@ class _Reconcile:
         wrong = [h for d in some if (h := self.view.headers[d]).kind is Kind.ARTIFACT and not _is_artifact(read.get(d))]
         if wrong and not self.dry_run:
             # Before they are recorded: twice after a crash rather than never.
-            alert = compose_unjudged_alert(self.home, wrong, self.context.clock.now())
+            alert = compose_mistaken_alert(self.home, wrong, self.context.clock.now())
             mark = mark_of(header.ref.digest for header in wrong)
             key = AlertKey(f"ALERT#KIND#{mark}", self.message.started_at, subject=f"kinds/{self.home.path}")
             announce(alert, key, self.context)

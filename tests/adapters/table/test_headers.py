@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import importlib.util
 import itertools
+import random
+import string
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -42,7 +44,17 @@ from chalicelib.domain.headers.pending_action import (
     PendingReport,
 )
 from chalicelib.domain.images.finding import Severity
-from chalicelib.domain.images.image import Child, ImageRef, InUse, InUseState, Kind, Scan, ScanState, Source
+from chalicelib.domain.images.image import (
+    MOST_RELATED,
+    Child,
+    ImageRef,
+    InUse,
+    InUseState,
+    Kind,
+    Scan,
+    ScanState,
+    Source,
+)
 from chalicelib.domain.images.verdict import STORED_OF_IMAGE, Decision, ImageState, Reason, Verdict, VerdictSummary
 from tests.fakes.images import digest, image, ref
 
@@ -129,6 +141,22 @@ def test_a_header_of_two_hundred_findings_fits_one_unit(
     print(f"\nheader: {size} bytes, its index entry {entry}")
     assert size <= 1024
     assert read_header_item(header_item(header)) == header
+
+
+def test_the_largest_header_that_a_pusher_can_make_is_far_from_the_limit_of_an_item(capacity: ModuleType) -> None:
+    """A thousand tags as long as ECR takes them, and as many indexes and images of it as are followed."""
+    chance = random.Random(1)
+    letters = string.ascii_letters + string.digits + "._-"
+    header = msgspec.structs.replace(
+        ordinary_header(),
+        tags=tuple("".join(chance.choices(letters, k=300)) for _ in range(1000)),
+        parents=tuple(f"sha256:{chance.randbytes(32).hex()}" for _ in range(MOST_RELATED)),
+        children=tuple(
+            Child(f"sha256:{chance.randbytes(32).hex()}", f"linux/{chance.randbytes(40).hex()}")
+            for _ in range(MOST_RELATED)
+        ),
+    )
+    assert capacity.item_size(on_the_wire(header_item(header))) < 320 * 1024
 
 
 def test_looks_versions_and_verdict_numbers_leave_the_index_alone(capacity: ModuleType) -> None:

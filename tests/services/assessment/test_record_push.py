@@ -16,7 +16,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import MOST_RELATED, Child, ImageRef, Kind, Manifest, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.errors import DeniedError
+from chalicelib.errors import DeniedError, OversizedError
 from chalicelib.parsers.images.manifests import parse_manifest
 from tests.services.context import Story
 from tests.services.world import START, policy
@@ -298,9 +298,7 @@ def test_an_index_that_names_too_many_images_is_not_judged_and_is_told():
     assert verdict.decision is Decision.PENDING
     assert verdict.reasons[0].detail == "it names 501 manifests, and at most 500 of an index are judged"
     assert (story.decision(1), story.header(ref(1)).parents) == (Decision.ALLOW, ())
-    assert [alert.title for alert in tampering(story)] == [
-        "team/api:v1: an index that is not judged, and stays PENDING"
-    ]
+    assert [alert.title for alert in tampering(story)] == ["team/api:v1: not judged, and not clean"]
     story.push(9, 1, "v1", media_type=INDEX)
     assert not tampering(story), "told once"
 
@@ -327,6 +325,28 @@ def test_an_image_of_too_many_indexes_stays_as_it_is_and_the_next_index_is_not_j
     story.push(9, 2, "v2", media_type=INDEX)
     assert story.decision(9) is Decision.ALLOW, "an index that is gone makes room"
     assert set(story.header(ref(1)).parents) == {*others[1:], ref(9).digest}
+
+
+def test_what_is_too_large_for_the_table_is_not_clean_any_more(monkeypatch):
+    story = Registry(1)
+    story.push(1, 0, "a")
+    scan(story, 1)
+    assert story.decision(1) is Decision.ALLOW
+    put = story.stored.put_header
+
+    def refusing(header):
+        if len(header.tags) > 200:
+            raise OversizedError("Item size has exceeded the maximum allowed size")
+        return put(header)
+
+    monkeypatch.setattr(story.stored, "put_header", refusing)
+    for first in range(0, 250, 50):
+        story.push(1, 1, *(f"t{number}" for number in range(first, first + 50)))
+    assert [alert.title for alert in tampering(story)] == ["team/api:a: not judged, and not clean"]
+    assert story.decision(1) is not Decision.ALLOW
+    scan(story, 1)
+    assert story.header(ref(1)).scan.state is ScanState.UNSUPPORTED
+    assert story.decision(1) is Decision.WARN
 
 
 def tampering(story):
