@@ -182,7 +182,7 @@ def ended_alone(
     now: datetime,
     children: Sequence[VerdictSummary],
     below: Sequence[EndedWaivers | None],
-    index_tags: Sequence[str],
+    indexes: Sequence[Header],
 ) -> EndedWaivers | None:
     """The waivers by whose end alone the verdict will be another one: with them it would be the one that the header
     has. None: something else has changed besides, or no waiver ended.
@@ -196,7 +196,7 @@ def ended_alone(
         return None
     revived = [msgspec.structs.replace(w, expires_at=now + _MOMENT) if w.id in over else w for w in rules.waivers]
     stood = [ended.standing if ended else s for s, ended in zip(children, below, strict=True)] if below else children
-    with_them = decide(header.state(stood, index_tags), findings, rules.policy, revived, now).verdict.kept()
+    with_them = decide(header.state(stood, indexes), findings, rules.policy, revived, now).verdict.kept()
     earlier = waiting.ended if waiting is not None else None
     then = msgspec.structs.replace(header, verdict=with_them).standing
     as_before = earlier is not None and then == earlier.standing
@@ -216,17 +216,17 @@ def conclude(
     now: datetime,
     *,
     children: Sequence[VerdictSummary] = (),
-    index_tags: Sequence[str] = (),
+    indexes: Sequence[Header] = (),
     needed_by: Sequence[str] = (),
     ended: Sequence[EndedWaivers | None] = (),
     quiet: bool = False,
 ) -> Header:
     """The header as it must be put: counts, sketch, verdict, when to decide again, what is still to be done.
 
-    `children`: how the images of an index stand; it takes the worst. `index_tags`: the tags of the indexes that hold
-    the image, by which its users know it. `needed_by`: what those keep from being done to it. `quiet`: one of many (a
-    first fill, a policy change): the summary announces it. `ended`: of each of the children, the waivers by whose end
-    alone it stands so, which people were not told yet.
+    `children`: how the images of an index stand; it takes the worst. `indexes`: those that hold the image: its users
+    know it by their tags, and a signature of one of them is one of the image. `needed_by`: what those keep from being
+    done to it. `quiet`: one of many (a first fill, a policy change): the summary announces it. `ended`: of each of the
+    children, the waivers by whose end alone it stands so, which people were not told yet.
     """
     header = msgspec.structs.replace(
         header,
@@ -243,14 +243,14 @@ def conclude(
     if header.kind is Kind.ARTIFACT or not header.present:
         header = msgspec.structs.replace(header, decide_at=None)
         return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet))
-    outcome = decide(header.state(children, index_tags), document.findings, rules.policy, rules.waivers, now)
+    outcome = decide(header.state(children, indexes), document.findings, rules.policy, rules.waivers, now)
     decide_at = outcome.decide_at
     if rules.policy.asks_kev and any(f.open and rules.policy.asks(f) for f in document.findings):
         decide_at = min(decide_at or now + KEV_EVERY, _next_refresh(header.decide_at, now))
     header = msgspec.structs.replace(header, decide_at=decide_at)
     verdict = outcome.verdict.kept()
     if not verdict.same_as(header.verdict):
-        turned = ended_alone(header, document.findings, rules, now, children, ended, index_tags)
+        turned = ended_alone(header, document.findings, rules, now, children, ended, indexes)
         number = header.verdict.number + 1 if header.verdict else 1
         verdict = msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
         header = announce(header, verdict, turned, rules.policy.notify, now, quiet=quiet)

@@ -99,15 +99,16 @@ class InitialBackfill(OwnMessage, frozen=True, tag="filled"):
     started_at: datetime | None = None
 
 
-SETTLE_TAG = "SETTLE_TAG"
+SETTLE_TAG, RECORD_SIGNATURE = "SETTLE_TAG", "RECORD_SIGNATURE"
 
 
 class SyntheticEvent(OwnMessage, frozen=True, tag="found"):
     """What a listing of the registry shows of an image and no event has told, in the queue `scans`.
 
     `action` is the one of the event that was lost (`domain.event.Action`), or SETTLE_TAG: the image's header says of
-    `tag` something else than the tag's own item. `at`: it was so by then, at the latest. `quiet`: part of a first fill,
-    or a look that follows at once will tell people more. `manifest`: what the sweep has read of the image.
+    `tag` something else than the tag's own item, or RECORD_SIGNATURE. `at`: it was so by then, at the latest. `quiet`:
+    part of a first fill, or a look that follows at once will tell people more. `manifest`: what the sweep has read of
+    the image. `signed`: whether a signature of it is listed.
     """
 
     ref: ImageRef
@@ -116,6 +117,7 @@ class SyntheticEvent(OwnMessage, frozen=True, tag="found"):
     tag: str | None = None
     quiet: bool = False
     manifest: Manifest | None = None
+    signed: bool | None = None
 
 
 class MatchSameDigest(OwnMessage, frozen=True, tag="match-twins"):

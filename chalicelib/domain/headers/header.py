@@ -217,10 +217,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         """All that are still to be done, the next one first."""
         return (*(() if self.act is None else (self.act,)), *self.queued)
 
-    def state(self, children: Sequence[VerdictSummary] = (), index_tags: Sequence[str] = ()) -> ImageState:
+    def state(self, children: Sequence[VerdictSummary] = (), indexes: Sequence[Header] = ()) -> ImageState:
         return ImageState(
             ref=self.ref,
-            tags=tuple(dict.fromkeys((*self.tags, *index_tags))),
+            tags=tuple(dict.fromkeys(tag for one in (self, *indexes) for tag in one.tags)),
             kind=self.kind,
             pushed_at=self.pushed_at,
             known_at=self.known_at,
@@ -229,11 +229,17 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             scan=self.scan,
             listed=self.refreshed_at is not None,
             in_use=self.in_use,
-            signed=self.signed,
+            signed=_is_signed((self, *indexes)),
             children=tuple(children),
             unreadable=self.unreadable,
             held=self.hold is not None,
         )
+
+
+def _is_signed(headers: Sequence[Header]) -> bool | None:
+    """Of an image and the indexes that hold it. Tools sign the index alone."""
+    known = [header.signed for header in headers if header is headers[0] or header.exists]
+    return True if True in known else None if None in known else False
 
 
 _SEMANTIC = re.compile(r"v?(\d{1,9})\.\d+(?:\.\d+)?(?:[-+.].*)?")

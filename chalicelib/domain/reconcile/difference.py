@@ -20,9 +20,9 @@ from chalicelib.domain.reconcile.scan_proof import ScanProofs
 class DifferenceKind(StrEnum):
     """MISSING: an image, or what its push tells of it, is unknown. TAG_MOVED: a tag is new at an image; TAG_UNSETTLED:
     header and tag item contradict each other. CAME_BACK: a quarantined digest can be pulled again. KIND_UNREAD: its
-    manifest was not read yet. SCAN_UNHEARD: a scan has finished; SCAN_STALE: its state has changed. VANISHED: findings
-    are gone without an event. Our own work: LOOK_LOST, EFFECT_LOST, DECISION_LOST, and BEHIND its document, its policy
-    or its waivers."""
+    manifest was not read yet. SIGNATURE: whether it is signed is stored otherwise than listed. SCAN_UNHEARD: a scan has
+    finished; SCAN_STALE: its state has changed. VANISHED: findings are gone without an event. Our own work: LOOK_LOST,
+    EFFECT_LOST, DECISION_LOST, and BEHIND its document, its policy or its waivers."""
 
     MISSING = "MISSING"
     DELETED = "DELETED"
@@ -34,6 +34,7 @@ class DifferenceKind(StrEnum):
     CAME_BACK = "CAME_BACK"
     CHILDREN_UNKNOWN = "CHILDREN_UNKNOWN"
     KIND_UNREAD = "KIND_UNREAD"
+    SIGNATURE = "SIGNATURE"
     SCAN_UNHEARD = "SCAN_UNHEARD"
     SCAN_STALE = "SCAN_STALE"
     FINDINGS_CHANGED = "FINDINGS_CHANGED"
@@ -54,6 +55,7 @@ _NOT_ANNOUNCED = frozenset(
         DifferenceKind.TAG_UNSETTLED,
         DifferenceKind.CHILDREN_UNKNOWN,
         DifferenceKind.KIND_UNREAD,
+        DifferenceKind.SIGNATURE,
         DifferenceKind.VANISHED,
         DifferenceKind.LOOK_LOST,
         DifferenceKind.EFFECT_LOST,
@@ -64,8 +66,8 @@ _NOT_ANNOUNCED = frozenset(
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """`action`: of the event that repairs it (`Action`, or SETTLE_TAG). `tag`: the tag it is about. `effect`: the key
-    of a lost one. `detail`: for people."""
+    """`action`: of the event that repairs it (`Action`, SETTLE_TAG or RECORD_SIGNATURE). `tag`: the tag it is about.
+    `effect`: the key of a lost one. `detail`: for people. `signed`: whether a signature is listed."""
 
     kind: DifferenceKind
     ref: ImageRef
@@ -73,6 +75,7 @@ class Difference(msgspec.Struct, frozen=True):
     tag: str | None = None
     effect: str | None = None
     detail: str = ""
+    signed: bool | None = None
 
     @property
     def wants_refresh(self) -> bool:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from chalicelib.domain.events.event import Action
-from chalicelib.domain.events.sweep_message import SETTLE_TAG
+from chalicelib.domain.events.sweep_message import RECORD_SIGNATURE, SETTLE_TAG
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import ImageDetail, Kind, StorageStatus
+from chalicelib.domain.images.signature import signed_among
 from chalicelib.domain.reconcile.difference import Difference
 from chalicelib.domain.reconcile.difference import DifferenceKind as K
 from chalicelib.domain.reconcile.repository_view import RepositoryView, is_half_known, is_stored_elsewhere
@@ -27,12 +28,12 @@ def compare(view: RepositoryView) -> list[Difference]:
     """By digest; an image may have several differences."""
     found: list[Difference] = []
     holders = {tag: digest for digest, detail in view.listed.images.items() for tag in detail.tags}
-    lost = _lost_tags(view, holders)
+    lost, signed = _lost_tags(view, holders), signed_among(view.listed.images.values())
     for digest in sorted({*view.listed.images, *view.headers}):
         detail, header = view.listed.images.get(digest), view.headers.get(digest)
         found += lost.get(digest, ())
         if detail is not None:
-            found += _of_listed(view, detail, header, holders)
+            found += _of_listed(view, detail, header, holders, digest in signed)
         elif header is not None:
             found += _of_absent(view, header)
         if header is not None:
@@ -57,7 +58,7 @@ def behind(header: Header, document_revision: int, rules: Rules) -> Difference |
 
 
 def _of_listed(
-    view: RepositoryView, detail: ImageDetail, header: Header | None, holders: Mapping[str, str]
+    view: RepositoryView, detail: ImageDetail, header: Header | None, holders: Mapping[str, str], signed: bool
 ) -> Iterator[Difference]:
     if view.is_recent(detail.pushed_at):
         return
@@ -65,22 +66,22 @@ def _of_listed(
         return
     known = header or Header(ref=detail.ref)
     if not known.exists or is_half_known(known, detail):
-        yield from _unheard(view, detail, known)
+        yield from _unheard(view, detail, known, signed)
     else:
-        yield from _heard(view, detail, known)
+        yield from _heard(view, detail, known, signed)
     yield from _tags_gone(view, detail, known, holders)
     yield from compare_scan(view, detail, header)
 
 
-def _unheard(view: RepositoryView, detail: ImageDetail, known: Header) -> Iterator[Difference]:
+def _unheard(view: RepositoryView, detail: ImageDetail, known: Header, signed: bool) -> Iterator[Difference]:
     """One for each lost push: there was one for each tag."""
     tags = _new_tags(view, detail, known)
-    yield from (Difference(K.MISSING, detail.ref, Action.PUSH, tag) for tag in tags)
+    yield from (Difference(K.MISSING, detail.ref, Action.PUSH, tag, signed=signed) for tag in tags)
     if not tags:
-        yield Difference(K.MISSING, detail.ref, Action.PUSH)
+        yield Difference(K.MISSING, detail.ref, Action.PUSH, signed=signed)
 
 
-def _heard(view: RepositoryView, detail: ImageDetail, header: Header) -> Iterator[Difference]:
+def _heard(view: RepositoryView, detail: ImageDetail, header: Header, signed: bool) -> Iterator[Difference]:
     if is_stored_elsewhere(header, detail) and not (
         view.is_recent(detail.archived_at) or view.is_recent(detail.activated_at)
     ):
@@ -90,13 +91,15 @@ def _heard(view: RepositoryView, detail: ImageDetail, header: Header) -> Iterato
     if followed and detail.storage is StorageStatus.ACTIVE and _lacks_children(view, header):
         yield Difference(K.CHILDREN_UNKNOWN, detail.ref, Action.PUSH)
     elif not header.kind_read and not detail.ref.home.public:
-        yield from _kind_unread(header, detail)
+        yield from _kind_unread(header, detail, signed)
+    elif header.kind is not Kind.ARTIFACT and header.signed is not signed and not detail.ref.home.public:
+        yield Difference(K.SIGNATURE, detail.ref, RECORD_SIGNATURE, signed=signed)
 
 
-def _kind_unread(header: Header, detail: ImageDetail) -> Iterator[Difference]:
+def _kind_unread(header: Header, detail: ImageDetail, signed: bool) -> Iterator[Difference]:
     """An archived image has no manifest to be had: without one it counts as what its media type says."""
     if detail.storage is StorageStatus.ACTIVE:
-        yield Difference(K.KIND_UNREAD, detail.ref, Action.PUSH)
+        yield Difference(K.KIND_UNREAD, detail.ref, Action.PUSH, signed=signed)
     elif header.kind is Kind.ARTIFACT:
         yield Difference(K.KIND_UNREAD, detail.ref, Action.UPDATE_STORAGE_CLASS)
 

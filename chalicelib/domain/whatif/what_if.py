@@ -26,14 +26,14 @@ _END_OF_DAY = time(23, 59, 59, tzinfo=UTC)
 
 
 class WhatIfCase(msgspec.Struct, frozen=True):
-    """An image with all that its decision hangs on. `index_tags`: the tags of the indexes that hold it.
+    """An image with all that its decision hangs on. `indexes`: those that hold it.
 
     `children`: of an index, its images; None is one that was never heard of. Of a public image, its twins.
     """
 
     header: Header
     document: FindingsDocument
-    index_tags: tuple[str, ...] = ()
+    indexes: tuple[Header, ...] = ()
     children: tuple[WhatIfCase | None, ...] = ()
 
 
@@ -148,7 +148,7 @@ class _Film:
             outcome = self._decide_then(n, stand.children, policy)
             found.append(outcome.verdict)
             last = stand._replace(decide_at=outcome.decide_at)
-        state = self.case.header.state([of_child[-1] for of_child in standings], self.case.index_tags)
+        state = self.case.header.state([of_child[-1] for of_child in standings], self.case.indexes)
         now = decide(state, self.case.document.findings, policy, self.waivers, self.moments[-1])
         return _Verdicts(found, now.verdict)
 
@@ -157,7 +157,7 @@ class _Film:
         if n not in self._findings:
             self._findings[n] = self._past.findings(at)
         waivers = [w for w in self.waivers if w.created_at <= at]
-        state = state_at(self.case.header.state(children, self.case.index_tags), at)
+        state = state_at(self.case.header.state(children, self.case.indexes), at)
         return decide(state, self._findings[n], policy, waivers, at)
 
     def _standings(self, child: _Film | None, policy: Policy) -> list[VerdictSummary]:
@@ -196,7 +196,7 @@ def _hangs_on_kev(case: WhatIfCase, policy: Policy) -> bool:
     """Only Inspector is ever asked for KEV."""
     if not policy.asks_kev:
         return False
-    state = case.header.state(index_tags=case.index_tags)
+    state = case.header.state(indexes=case.indexes)
     open_ones = (f for f in case.document.findings if f.open and f.kev is None and f.source is Source.ENHANCED)
     below = (child for child in case.children if child is not None)
     return any(policy.asks(f, state) for f in open_ones) or any(_hangs_on_kev(child, policy) for child in below)

@@ -7,7 +7,7 @@ header that is put.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -20,6 +20,7 @@ from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import MOST_RELATED, Child, ImageDetail, ImageRef, Kind, Manifest, Scan, ScanState
+from chalicelib.domain.images.signature import signed_by, with_listed
 from chalicelib.errors import AbsentError, DeniedError
 from chalicelib.services.assessment.write_header import change_header, update_header
 from chalicelib.services.channels.announce import announce
@@ -71,30 +72,34 @@ def claim_tag(ref: ImageRef, tag: str, at: datetime, context: Context, *, delete
 
 NOT_FOUND = Scan(ScanState.UNAVAILABLE, "image not found")
 DENIED = Scan(ScanState.UNAVAILABLE, "access denied")
-SIGNATURE_TYPES = (
-    "application/vnd.cncf.notary.signature",
-    "application/vnd.dev.cosign",
-    "application/vnd.dev.sigstore",
-)
 
 
-def record_push(event: ImageAction, delivery: Delivery, context: Context, manifest: Manifest | None = None) -> None:
+def record_push(
+    event: ImageAction,
+    delivery: Delivery,
+    context: Context,
+    manifest: Manifest | None = None,
+    signed: bool | None = None,
+) -> None:
     """Handles one `ECR Image Action` (or what amounts to one). Raises TransientError: put it back with a delay.
 
     `manifest`: the image's, where a sweep has read it already. What a digest is never changes, and is read once.
+    `signed`: whether a signature of it was listed; None: nothing was listed.
     """
     if not event.succeeded:
         return
     match event.action:
         case Action.PUSH:
-            _pushed(event, delivery, context, manifest)
+            _pushed(event, delivery, context, manifest, signed)
         case Action.DELETE:
             _deleted(event, delivery, context)
         case Action.UPDATE_STORAGE_CLASS:
             _stored_elsewhere(event, delivery, context)
 
 
-def _pushed(event: ImageAction, delivery: Delivery, context: Context, manifest: Manifest | None) -> None:
+def _pushed(
+    event: ImageAction, delivery: Delivery, context: Context, manifest: Manifest | None, signed: bool | None
+) -> None:
     detail, unseen = _seen(event.ref, context)
     exists = _settled(event, context, detail is not None or unseen is DENIED, pushed=True)
     stored = context.table.read_headers([event.ref]).get(event.ref)
@@ -112,7 +117,7 @@ def _pushed(event: ImageAction, delivery: Delivery, context: Context, manifest: 
             known = msgspec.structs.replace(known, exists=True, existence_at=event.time)
         if move is not None:
             known = with_tag(known, move.tag, move.digest == event.ref.digest)
-        return known
+        return known if signed is None else with_signature(known, signed)
 
     header = change_header(event.ref, change, delivery, context, stored)
     if move is not None:
@@ -123,14 +128,14 @@ def _pushed(event: ImageAction, delivery: Delivery, context: Context, manifest: 
         if holds_tag(event.ref, move.tag, context) is not (move.tag in header.tags):
             resolve_tag(event.ref, move.tag, delivery, context)
     _adopt_all(header, children, delivery, context)
-    if header.subject is not None:
-        _sign(header, delivery, context)
+    _sign(header, header.tags, delivery, context)
 
 
 def _deleted(event: ImageAction, delivery: Delivery, context: Context) -> None:
     if event.tag is not None:
         move = claim_tag(event.ref, event.tag, event.time, context, deleted=True)
         _tell_of_tag(event.ref, move, delivery, context)
+        _unsign(event.ref, signed_by(None, None, [event.tag]), delivery, context)
         if _described(event.ref, context) is not None:
             resolve_tag(event.ref, event.tag, delivery, context)
             return
@@ -153,8 +158,7 @@ def _deleted(event: ImageAction, delivery: Delivery, context: Context) -> None:
     header = update_header(event.ref, change, delivery, context)
     for tag in set(gone) - released:
         _release_tag(event, tag, header, delivery, context)
-    if header.subject is not None:
-        _sign(header, delivery, context)
+    _sign(header, gone, delivery, context)
 
 
 def _release_tag(event: ImageAction, tag: str, header: Header, delivery: Delivery, context: Context) -> None:
@@ -361,10 +365,21 @@ def _adopted(child: Child, index: str, standing: Sequence[str] | None, header: H
     )
 
 
-def _sign(referrer: Header, delivery: Delivery, context: Context) -> None:
+def with_signature(header: Header, listed: bool) -> Header:
+    return msgspec.structs.replace(header, signed=with_listed(header.signed, listed))
+
+
+def _sign(referrer: Header, tags: Collection[str], delivery: Delivery, context: Context) -> None:
     """A signature that is gone leaves it open whether there is another."""
-    if referrer.subject is None or not (referrer.artifact_media_type or "").startswith(SIGNATURE_TYPES):
+    subjects = signed_by(referrer.artifact_media_type, referrer.subject, tags)
+    if not referrer.exists:
+        _unsign(referrer.ref, subjects, delivery, context)
         return
-    signed = True if referrer.exists else None
-    subject = referrer.ref.home.image(referrer.subject)
-    update_header(subject, lambda header: msgspec.structs.replace(header, signed=signed), delivery, context)
+    for subject in sorted(subjects):
+        update_header(referrer.ref.home.image(subject), partial(with_signature, listed=True), delivery, context)
+
+
+def _unsign(referrer: ImageRef, subjects: Collection[str], delivery: Delivery, context: Context) -> None:
+    for subject in sorted(subjects):
+        ref = referrer.home.image(subject)
+        update_header(ref, lambda header: msgspec.structs.replace(header, signed=None), delivery, context)

@@ -7,11 +7,14 @@ denied still stands is checked where the registry's policies may be read.
 
 from __future__ import annotations
 
+from functools import partial
+
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
 from chalicelib.domain.events.message import CheckDeny, Delivery
-from chalicelib.domain.events.sweep_message import SETTLE_TAG, Sweep, SweepRepository, SyntheticEvent
-from chalicelib.services.assessment.record_push import record_push, resolve_tag
+from chalicelib.domain.events.sweep_message import RECORD_SIGNATURE, SETTLE_TAG, Sweep, SweepRepository, SyntheticEvent
+from chalicelib.services.assessment.record_push import record_push, resolve_tag, with_signature
+from chalicelib.services.assessment.write_header import update_header
 from chalicelib.services.ports.context import Context
 
 
@@ -21,8 +24,12 @@ def record_found(found: SyntheticEvent, delivery: Delivery, context: Context) ->
         if found.tag is not None:
             resolve_tag(found.ref, found.tag, delivery, context)
         return
+    if found.action == RECORD_SIGNATURE:
+        if found.signed is not None:
+            update_header(found.ref, partial(with_signature, listed=found.signed), delivery, context)
+        return
     event = ImageAction(found.ref, found.action, "SUCCESS", found.at, "found", found.tag)
-    record_push(event, delivery, context, found.manifest)
+    record_push(event, delivery, context, found.manifest, found.signed)
 
 
 POLICY_CALLS = frozenset({"CreateRepository", "DeleteRepository", "SetRepositoryPolicy", "DeleteRepositoryPolicy"})

@@ -51,7 +51,7 @@ def decide_image(
         rules,
         now,
         children=standings_of(header, children, rules, now),
-        index_tags=[tag for index in indexes for tag in index.tags],
+        indexes=indexes,
         needed_by=needing(indexes, rules),
         ended=[_ended(child) for child in children],
         quiet=quiet,
@@ -361,10 +361,11 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
 
 
 def _needs(index: Header) -> tuple[object, ...]:
-    """What of an index its images are decided by: its tags, those of what holds it, and whether it can, and is to be
-    pulled."""
+    """What of an index its images are decided by: its tags and signature, those of what holds it, and whether it can,
+    and is to be pulled."""
     archived = index.storage is StorageStatus.ARCHIVED
-    return index.tags, index.exists, archived, index.decision is Decision.QUARANTINE, index.order, index.parents
+    wanted = index.decision is Decision.QUARANTINE, index.order
+    return index.tags, index.exists, archived, wanted, index.parents, index.signed
 
 
 def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: Context) -> Header:

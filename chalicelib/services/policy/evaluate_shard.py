@@ -43,16 +43,15 @@ from chalicelib.services.ports.context import Context
 def gather_case(
     header: Header, question: Question, context: Context, above: frozenset[ImageRef] = frozenset()
 ) -> WhatIfCase:
-    """The image with its findings, the tags of its indexes and, of an index, its images. `above`: the indexes it was
+    """The image with its findings, the indexes that hold it and, of an index, its images. `above`: the indexes it was
     reached by; one that holds itself is followed once."""
     document = FindingsDocument(header.ref)
     if header.kind is Kind.IMAGE and header.revision:
         document = _with_known_kev(context.table.read_document(header.ref), question, context)
-    tags = tuple(tag for index in indexes_of(header, context) for tag in index.tags)
     above |= {header.ref}
     members = members_of(header, context)
     inside = (None if h is None or h.ref in above else gather_case(h, question, context, above) for h in members)
-    return WhatIfCase(header, document, tags, tuple(inside))
+    return WhatIfCase(header, document, tuple(indexes_of(header, context)), tuple(inside))
 
 
 def _with_known_kev(document: FindingsDocument, question: Question, context: Context) -> FindingsDocument:

@@ -72,7 +72,7 @@ def repair_difference(
     if difference.action is not None:
         at = _happened_at(difference, view)
         known = manifest if difference.kind is DifferenceKind.KIND_UNREAD else None
-        found = SyntheticEvent(ref, difference.action, at, difference.tag, quiet or refreshed, known)
+        found = SyntheticEvent(ref, difference.action, at, difference.tag, quiet or refreshed, known, difference.signed)
         context.outbox.send("scans", found)
     elif difference.wants_refresh:
         covered = view.inspected.covered

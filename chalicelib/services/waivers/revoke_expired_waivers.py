@@ -37,7 +37,6 @@ def revoke_expired_waivers(image: Header, context: Context, above: frozenset[Ima
     if not anew and image.verdict.waived <= {waiver.id for waiver in rules.waivers if waiver.in_force(now)}:
         return image
     document = context.table.read_document(image.ref) if image.revision else FindingsDocument(image.ref)
-    tags = [tag for index in indexes_of(image, context) for tag in index.tags]
     children = standings_of(image, members, rules, now)
-    told = conclude(image, document, rules, now, children=children, index_tags=tags)
+    told = conclude(image, document, rules, now, children=children, indexes=indexes_of(image, context))
     return msgspec.structs.replace(image, verdict=told.verdict)

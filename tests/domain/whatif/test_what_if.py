@@ -129,7 +129,7 @@ def applied(case: WhatIfCase, rules: Rules, now: datetime) -> Header:
     """What the real conclusion makes of it, children first."""
     below = [c for c in case.children if c is None or c.header.kind is not Kind.ARTIFACT]
     children = [VerdictSummary(Decision.PENDING) if c is None else applied(c, rules, now).standing for c in below]
-    return conclude(case.header, case.document, rules, now, children=children, index_tags=case.index_tags)
+    return conclude(case.header, case.document, rules, now, children=children, indexes=case.indexes)
 
 
 @settings(max_examples=300, deadline=None)
@@ -179,7 +179,7 @@ def alone(case: WhatIfCase, candidate: Policy, at: datetime) -> Decision:
                 children.append(child.header.standing)
             else:
                 children.append(VerdictSummary(alone(child, candidate, at) if begun else Decision.PENDING))
-    state = state_at(case.header.state(children, case.index_tags), at)
+    state = state_at(case.header.state(children, case.indexes), at)
     waivers = [w for w in WAIVERS if w.created_at <= at]
     return decide(state, Past(case.document).findings(at), candidate, waivers, at).verdict.decision
 
@@ -277,7 +277,8 @@ def test_an_index_was_as_bad_as_the_worst_of_its_images_and_its_own_rules() -> N
 
 
 def test_an_index_is_named_by_the_tags_its_images_are_known_by() -> None:
-    one = msgspec.structs.replace(case(finding(1), tags=()), index_tags=("prod",))
+    index = image(9, kind=Kind.INDEX, tags=("prod",))
+    one = msgspec.structs.replace(case(finding(1), tags=()), indexes=(index,))
     assert asked(one, policy({"match": {"tag": "prod", "severity": "HIGH"}})).candidate.closes
 
 
