@@ -37,6 +37,8 @@ MEANING = {
     DifferenceKind.RESTORED: "restored, and still known as archived",
     DifferenceKind.CAME_BACK: "quarantined, and can be pulled again",
     DifferenceKind.CHILDREN_UNKNOWN: "an index whose images are not known",
+    DifferenceKind.KIND_UNREAD: "a manifest that was not read yet",
+    DifferenceKind.SIGNATURE: "listed as signed, or not, and known otherwise",
     DifferenceKind.SCAN_UNHEARD: "scanned, and not read",
     DifferenceKind.SCAN_STALE: "the scan is in another state now",
     DifferenceKind.FINDINGS_CHANGED: "findings changed since they were read",

@@ -64,8 +64,9 @@ KINDS = {
 TEXTS = {f"$.findings.{text}" for text in ("title", "description", "url", "references", "cvss_vector")}
 NOT_STORED = {"$.newer", *TEXTS}
 """What only a later version says; and texts, which the catalogue has."""
-DROPPED = {"heard"}
-"""The channels that had heard of a change of waivers: since ADR 27 the records of its alert say that."""
+DROPPED = {"heard", "artifact"}
+"""The channels that had heard of a change of waivers: since ADR 27 the records of its alert say that. And what an index
+said of its images: now their own manifests do."""
 ONE_PENDING = re.compile(r"\.(pending|queued)\[\d+\]$")
 KEPT = {"ALERT": {"number", "wanted_at", "decision", "former", "ended"}}
 KEPT["REPORT"] = {*KEPT["ALERT"] - {"ended"}, "said", "event"}

@@ -267,4 +267,5 @@ def children_of(manifest: str) -> list[str]:
 def manifest_of(digest: str, media_type: str, artifact_media_type: str | None = None) -> str:
     """A manifest for an image of which only the digest is known; no two are equal."""
     config = {"mediaType": artifact_media_type or CONFIG, "digest": digest, "size": 1}
-    return json.dumps({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": []})
+    layers = [] if artifact_media_type is None else [config]
+    return json.dumps({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": layers})

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.domain.events.sweep_message import RECORD_SIGNATURE
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, PendingAlert, Stage
 from chalicelib.domain.images.image import (
@@ -25,6 +26,7 @@ from chalicelib.domain.images.image import (
     Source,
     StorageStatus,
 )
+from chalicelib.domain.images.signature import with_listed
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.domain.reconcile.difference import Difference, DifferenceKind
 from chalicelib.domain.reconcile.reconciliation import behind, compare
@@ -71,6 +73,7 @@ def header(number: int = 1, **changes: Any) -> Header:
         "tags": (f"v{number}",),
         "media_type": MANIFEST,
         "kind_read": True,
+        "signed": False,
         "scan": SUCCESSFUL,
         "scan_seen_at": LONG_AGO + timedelta(minutes=5),
         "refreshed_at": LONG_AGO + timedelta(minutes=5),
@@ -103,6 +106,22 @@ def kinds(seen: RepositoryView) -> list[DifferenceKind]:
 
 def test_what_agrees_differs_in_nothing() -> None:
     assert not compare(view([detail(1), detail(2)], [header(1), header(2)]))
+
+
+SIGNATURE = "application/vnd.cncf.notary.signature"
+
+
+@pytest.mark.parametrize("by", ["a referrer", "a tag"])
+def test_a_signature_that_is_listed_and_not_known_is_a_difference(by: str) -> None:
+    images = [detail(1), detail(2, tags=(), subject_digest=digest(1), artifact_media_type=SIGNATURE)]
+    if by == "a tag":
+        images[1] = detail(2, tags=(f"sha256-{digest(1)[7:]}.sig",))
+    stored = [header(1), header(2, kind=Kind.ARTIFACT, tags=images[1].tags)]
+    (found,) = compare(view(images, stored))
+    assert (found.kind, found.ref, found.signed) == (DifferenceKind.SIGNATURE, HOME.image(digest(1)), True)
+    stored[0] = header(1, signed=True)
+    assert not compare(view(images, stored))
+    assert [(d.kind, d.signed) for d in compare(view(images[:1], stored[:1]))] == [(DifferenceKind.SIGNATURE, False)]
 
 
 def test_an_image_nobody_heard_of_is_missing_with_each_of_its_tags() -> None:
@@ -472,6 +491,10 @@ def mended(seen: RepositoryView) -> RepositoryView:
             headers[name] = msgspec.structs.replace(known, tags=tuple(t for t in known.tags if t != found.tag))
             continue
         assert listed is not None
+        signed = known.signed if found.signed is None else with_listed(known.signed, found.signed)
+        if found.action == RECORD_SIGNATURE:
+            headers[name] = msgspec.structs.replace(known, signed=signed)
+            continue
         if found.action is None:
             scan = seen.inspected.covered.scans.get(name) if seen.inspected.covered else None
             scan = scan or Scan(ScanState.UNAVAILABLE, "Inspector does not cover this image", Source.ENHANCED)
@@ -486,6 +509,7 @@ def mended(seen: RepositoryView) -> RepositoryView:
             "storage": listed.storage,
             "media_type": listed.media_type,
             "pushed_at": listed.pushed_at,
+            "signed": signed,
             "kind_read": listed.storage is StorageStatus.ACTIVE,
         }
         if back or known.storage is not listed.storage:
@@ -504,7 +528,7 @@ def mended(seen: RepositoryView) -> RepositoryView:
 @settings(max_examples=300, deadline=None)
 @given(registries())
 def test_what_was_mended_differs_no_more(seen: RepositoryView) -> None:
-    for _ in range(2):
+    for _ in range(3):
         seen = mended(seen)
     assert not compare(seen)
 
