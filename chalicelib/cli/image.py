@@ -68,6 +68,7 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("kind", body["kind"] if body["kind_read"] else f"{body['kind']} by its media type: its manifest was not read"),
         ("pushed", output.when(body["pushed_at"])),
         ("platform", body["platform"] or body["architecture"]),
+        ("signed", {True: "a signature refers to it; not verified", False: "no"}.get(body["signed"])),
         ("storage", body["storage"]),
         ("scan", f"{scan['state']} {scan['reason'] or ''}".strip()),
         ("scanned", output.when(scan["scanned_at"])),

@@ -196,8 +196,8 @@ class ImageAnswer(msgspec.Struct, frozen=True):
     what was last done to it, `hold` our quarantine in force, `denied` that its repository denies all pulls because of
     it, `act` what is to be done next and `aside` what lets it go first, `order` a person's word. `scan_proof` null: it
     is not scanned itself, or is gone. `kind_read` false: its manifest could not be read, or is public, so that `kind`
-    is what the media type says. `twins`: the same digest in public repositories, or of a public image in private
-    ones.
+    is what the media type says. `signed`: a signature refers to it (not verified); null: it was not listed yet, or is
+    public. `twins`: the same digest in public repositories, or of a public image in private ones.
     """
 
     image: ImageNameAnswer
@@ -209,6 +209,7 @@ class ImageAnswer(msgspec.Struct, frozen=True):
     media_type: str | None
     artifact_media_type: str | None
     subject: str | None
+    signed: bool | None
     architecture: str | None
     platform: str | None
     storage: StorageStatus

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.events.event import ImageAction, PulledThrough, ReferrerAction, Replicated
 from chalicelib.domain.events.message import Decide, Refresh, SendAlert
+from chalicelib.domain.events.sweep_message import RECORD_SIGNATURE, SyntheticEvent
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import MOST_RELATED, Child, ImageRef, Kind, Manifest, ScanState, StorageStatus
@@ -504,6 +505,37 @@ def test_a_signature_pushed_as_an_image_is_an_artifact_too_and_marks_its_subject
     story.images[ref(2)].change(exists=False)
     story.receive(action(ref(2), "DELETE", 9))
     assert story.header(ref(1)).signed is None
+
+
+def test_a_signature_of_cosign_marks_its_subject_by_its_tag():
+    story = Registry(1, 2)
+    story.manifests[ref(2)] = Manifest(Kind.ARTIFACT, MANIFEST)
+    story.push(1, 1, "v1")
+    tag = f"sha256-{ref(1).digest[7:]}.sig"
+    story.push(2, 2, tag)
+    assert story.header(ref(1)).signed is True
+    story.images[ref(2)].change(exists=False, tags=())
+    story.receive(action(ref(2), "DELETE", 9, tag))
+    assert story.header(ref(1)).signed is None
+
+
+def test_a_rule_about_signatures_takes_that_of_an_index_for_its_images():
+    unsigned = {"id": "unsigned", "match": {"signed": False}, "decision": "block"}
+    story = attested(rules=[unsigned])
+    story.push(9, 1, "v1", media_type=INDEX)
+    scan(story, 1)
+    scan(story, 2)
+    assert story.decision(9) is Decision.ALLOW, "not listed yet: not known"
+    for number in (1, 2, 9):
+        found = SyntheticEvent(ref(number), RECORD_SIGNATURE, START, signed=False)
+        story.receive(found)
+    story.drain()
+    assert [story.decision(n) for n in (1, 2, 9)] == [Decision.BLOCK] * 3
+    story.manifests[ref(4)] = Manifest(Kind.ARTIFACT, MANIFEST)
+    story.add(ref(4))
+    story.push(4, 9, f"sha256-{ref(9).digest[7:]}.sig")
+    story.drain()
+    assert [story.decision(n) for n in (1, 2, 9)] == [Decision.ALLOW] * 3
 
 
 # ---- archives, restores, second pushes
