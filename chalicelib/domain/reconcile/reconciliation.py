@@ -33,7 +33,8 @@ def compare(view: RepositoryView) -> list[Difference]:
         detail, header = view.listed.images.get(digest), view.headers.get(digest)
         found += lost.get(digest, ())
         if detail is not None:
-            found += _of_listed(view, detail, header, holders, digest in signed)
+            known = None if detail.ref.home.public else digest in signed
+            found += _of_listed(view, detail, header, holders, known)
         elif header is not None:
             found += _of_absent(view, header)
         if header is not None:
@@ -58,7 +59,7 @@ def behind(header: Header, document_revision: int, rules: Rules) -> Difference |
 
 
 def _of_listed(
-    view: RepositoryView, detail: ImageDetail, header: Header | None, holders: Mapping[str, str], signed: bool
+    view: RepositoryView, detail: ImageDetail, header: Header | None, holders: Mapping[str, str], signed: bool | None
 ) -> Iterator[Difference]:
     if view.is_recent(detail.pushed_at):
         return
@@ -73,7 +74,7 @@ def _of_listed(
     yield from compare_scan(view, detail, header)
 
 
-def _unheard(view: RepositoryView, detail: ImageDetail, known: Header, signed: bool) -> Iterator[Difference]:
+def _unheard(view: RepositoryView, detail: ImageDetail, known: Header, signed: bool | None) -> Iterator[Difference]:
     """One for each lost push: there was one for each tag."""
     tags = _new_tags(view, detail, known)
     yield from (Difference(K.MISSING, detail.ref, Action.PUSH, tag, signed=signed) for tag in tags)
@@ -81,7 +82,7 @@ def _unheard(view: RepositoryView, detail: ImageDetail, known: Header, signed: b
         yield Difference(K.MISSING, detail.ref, Action.PUSH, signed=signed)
 
 
-def _heard(view: RepositoryView, detail: ImageDetail, header: Header, signed: bool) -> Iterator[Difference]:
+def _heard(view: RepositoryView, detail: ImageDetail, header: Header, signed: bool | None) -> Iterator[Difference]:
     if is_stored_elsewhere(header, detail) and not (
         view.is_recent(detail.archived_at) or view.is_recent(detail.activated_at)
     ):
@@ -90,14 +91,15 @@ def _heard(view: RepositoryView, detail: ImageDetail, header: Header, signed: bo
     followed = header.kind is Kind.INDEX and header.unreadable is None
     if followed and detail.storage is StorageStatus.ACTIVE and _lacks_children(view, header):
         yield Difference(K.CHILDREN_UNKNOWN, detail.ref, Action.PUSH)
-    elif not header.kind_read and not detail.ref.home.public:
+    elif not header.kind_read and (header.kind is Kind.ARTIFACT or not detail.ref.home.public):
         yield from _kind_unread(header, detail, signed)
-    elif header.kind is not Kind.ARTIFACT and header.signed is not signed and not detail.ref.home.public:
+    elif header.kind is not Kind.ARTIFACT and signed is not None and header.signed is not signed:
         yield Difference(K.SIGNATURE, detail.ref, RECORD_SIGNATURE, signed=signed)
 
 
-def _kind_unread(header: Header, detail: ImageDetail, signed: bool) -> Iterator[Difference]:
-    """An archived image has no manifest to be had: without one it counts as what its media type says."""
+def _kind_unread(header: Header, detail: ImageDetail, signed: bool | None) -> Iterator[Difference]:
+    """An archived image has no manifest to be had, nor has a public one: without one each counts as what its media type
+    says."""
     if detail.storage is StorageStatus.ACTIVE:
         yield Difference(K.KIND_UNREAD, detail.ref, Action.PUSH, signed=signed)
     elif header.kind is Kind.ARTIFACT:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chalicelib.domain.events.sweep_message import SyntheticEvent
-from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.image import ImageRef, Kind, Repository
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.reconcile.difference import DifferenceKind as K
 from chalicelib.errors import DeniedError, TransientError
@@ -74,6 +75,20 @@ def test_a_tag_that_moved_and_an_image_that_is_gone_are_seen(world: PublicWorld)
     assert (headers[image(1)].tags, headers[image(3)].tags) == (("1.0",), ("latest",))
     assert not headers[image(2)].exists
     assert world.stored.read_tag(HOME, "0.9") is None
+
+
+def test_an_image_that_counted_as_an_artifact_is_one_by_its_media_type_and_nothing_is_said_of_signatures(
+    world: PublicWorld,
+) -> None:
+    world.hold(image(1), "1.0")
+    world.sweep()
+    assert world.stored.headers[image(1)].signed is None
+    world.stored.headers[image(1)] = msgspec.structs.replace(world.stored.headers[image(1)], kind=Kind.ARTIFACT)
+    world.moment += 6 * HOUR
+    assert world.sweep().found == {K.KIND_UNREAD: 1}
+    assert world.stored.headers[image(1)].kind is Kind.IMAGE
+    world.moment += 6 * HOUR
+    assert world.sweep().found == {}
 
 
 def test_a_repository_that_is_gone_takes_its_images_with_it_and_is_not_swept_again(world: PublicWorld) -> None:
