@@ -200,7 +200,7 @@ CONDITIONS = {
         ),
         _image("architecture", operand.GLOBS, compare.glob, "Its architecture, as `amd64`"),
         _image("platform", operand.GLOBS, compare.glob, "Its platform, as `DEBIAN_12`"),
-        _image("signed", operand.YES_OR_NO, compare.word, "A signature refers to it or to an index that holds it; not verified"),
+        _image("signed", operand.YES_OR_NO, compare.word, "A signature refers to it or to its index; not verified"),
     )
 }
 IMAGE_WORDS = frozenset(name for name, condition in CONDITIONS.items() if condition.about_image)
