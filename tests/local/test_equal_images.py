@@ -80,12 +80,14 @@ class Estate(Hub):
         return response.json_body
 
     def order(self, path: str, expected: int = 202, **body: Any) -> Any:
-        with Client(self.stack.app) as client:
-            response = client.http.post(
-                path, headers={"Content-Type": "application/json"}, body=json.dumps({"reason": "a drill", **body})
-            )
-        assert response.status_code == expected, response.body
+        answer = self.post(path, {"reason": "a drill", **body}, expected)
         self.settle()
+        return answer
+
+    def post(self, path: str, body: Any, expected: int = 200) -> Any:
+        with Client(self.stack.app) as client:
+            response = client.http.post(path, headers={"Content-Type": "application/json"}, body=json.dumps(body))
+        assert response.status_code == expected, response.body
         return response.json_body
 
 
@@ -153,6 +155,39 @@ def test_an_order_is_about_the_registry_it_names_and_a_release_too(estate: Estat
     estate.order("/v1/release", **where(theirs), digest=DIGEST)
     estate.pass_time(timedelta(minutes=30))
     assert estate.archived() == set()
+
+
+def test_an_ordered_quarantine_is_one_at_every_door_from_the_moment_it_is_answered(estate: Estate) -> None:
+    home = HOMES[0]
+    ref, pod = estate.images[home], {"containers": [{"name": "api", "image": str(estate.images[home])}]}
+    review = {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": "1",
+            "operation": "CREATE",
+            "kind": {"group": "", "version": "v1", "kind": "Pod"},
+            "object": {"spec": pod},
+        },
+    }
+    assert estate.post("/v1/admission", review)["response"]["allowed"]
+    order = {**where(home), "digest": DIGEST, "reason": "an incident"}
+    estate.post("/v1/quarantine", order, 202)
+    assert estate.archived() == set(), "nothing has run since"
+    said = estate.ask("/v1/verdict", **where(home), digest=DIGEST)
+    assert (said["decision"], said["reasons"][0]["rule"]) == ("QUARANTINE", "order")
+    assert "an incident" in said["reasons"][0]["detail"]
+    assert places(estate.ask("/v1/images", decision="QUARANTINE")["images"]) == {home}
+    assert places(estate.ask("/v1/images", decision="ALLOW")["images"]) == set(HOMES) - {home}
+    refused = estate.post("/v1/admission", review)["response"]
+    assert not refused["allowed"]
+    assert f"{ref.repository}" in refused["status"]["message"]
+    assert "order (" in refused["status"]["message"]
+    estate.settle()
+    assert estate.archived() == {home}
+    estate.order("/v1/release", **where(home), digest=DIGEST)
+    estate.pass_time(timedelta(minutes=30))
+    assert decisions(estate)[home] is Decision.ALLOW
 
 
 def test_a_waiver_excuses_that_name_in_every_registry(estate: Estate) -> None:

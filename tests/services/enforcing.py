@@ -357,8 +357,8 @@ class Enforcing(World):
         assert header.act is None or header.act.held is not None, "left undone"
         images = [self.header(child) for child in index.children]
         assert all(ref.digest in image.parents for image in images)
-        assert header.decision is max((image.decision for image in images), key=lambda d: d.rank)
         assert header.verdict is not None
+        assert header.verdict.decision is max((image.decision for image in images), key=lambda d: d.rank)
         assert header.verdict.standing.critical == sum(image.standing.critical for image in images)
         self.met["indexes compared"] += 1
 

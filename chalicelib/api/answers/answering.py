@@ -81,7 +81,7 @@ def answer_verdict(header: Header, scanned: Header | None = None) -> i.VerdictAn
     return i.VerdictAnswer(
         image=name_of(header.ref, header.tags),
         decision=header.decision,
-        reasons=() if verdict is None else msgspec.convert(verdict.reasons, Reasons, from_attributes=True),
+        reasons=msgspec.convert(header.reasons, Reasons, from_attributes=True),
         policy_version=None if verdict is None else verdict.policy_version,
         decided_at=None if verdict is None else verdict.decided_at,
         number=None if verdict is None else verdict.number,

@@ -62,7 +62,8 @@ class ReasonAnswer(msgspec.Struct, frozen=True):
 
 
 class VerdictAnswer(msgspec.Struct, frozen=True):
-    """`number` counts the image's verdicts; null while there is none, and the decision is PENDING."""
+    """`decision`: the stronger of the verdict and the order that stands, whose reason has the rule `order`. `number`
+    counts the image's verdicts; null while there is none, and the decision is PENDING."""
 
     image: ImageNameAnswer
     decision: Decision

@@ -223,7 +223,10 @@ def _said(judged: AdmissionJudgement, but: str | None) -> _Said:
 
 
 def _excuse(judged: AdmissionJudgement, policy: Policy) -> str | None:
-    """Why nothing is done about it: to keep a pod from starting is an act as much as a quarantine is."""
+    """Why nothing is done about it: to keep a pod from starting is an act as much as a quarantine is. What a person has
+    quarantined is kept out in every mode."""
+    if judged.header is not None and judged.header.ordered is not None:
+        return None
     if not policy.enforcing:
         return _OBSERVES
     name, header = judged.asked.name, judged.header
@@ -235,10 +238,9 @@ def _excuse(judged: AdmissionJudgement, policy: Policy) -> str | None:
 
 def _why(header: Header) -> str:
     """The first of the strongest reasons: the rule, and what it found, worst first."""
-    verdict = header.verdict
-    if verdict is None:
+    if not header.reasons and header.verdict is None:
         return "it is no image, and nothing scans it" if header.kind is Kind.ARTIFACT else "it is not judged yet"
-    strongest = next((r for r in verdict.reasons if r.decision is verdict.decision), None)
+    strongest = next((r for r in header.reasons if r.decision is header.decision), None)
     if strongest is None:
         return "no reason is stored"
     found = strongest.detail

@@ -169,7 +169,8 @@ def _is_summed(
     """Whether the summary is to count it: also what is too low for the routes, as a summary is told to all of them. A
     channel that hears of verdicts, and not of waivers, is told image by image as ever."""
     repository = header.ref.repository
-    if not (loud or decision.rank > header.decision.rank):
+    former = header.verdict.decision if header.verdict is not None else Decision.PENDING
+    if not (loud or decision.rank > former.rank):
         return False
     summed = set(channels_hearing(notify, WAIVER, repository))
     return bool(summed) and summed >= set(channels_hearing(notify, VERDICT, repository, decision, known))

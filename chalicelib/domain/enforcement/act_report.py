@@ -69,7 +69,7 @@ def compose_act_report(header: Header, effect: PendingReport, details: AlertDeta
         console_url=console_url(ref, None),
         number=verdict.number if verdict else 0,
         act=True,
-        stands=verdict.decision if verdict else None,
+        stands=header.decision if verdict else None,
     )
 
 

@@ -165,16 +165,33 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(scan, state=ScanState.UNSUPPORTED, reason=self.unreadable)
 
     @property
+    def ordered(self) -> Order | None:
+        """The order by which it is quarantined, whatever its verdict is."""
+        return self.order if self.order is not None and self.order.kind is ActionType.QUARANTINE else None
+
+    @property
     def decision(self) -> Decision:
+        """By which every door goes: the stronger of its verdict and the order that stands. A release opens no door of
+        its own: its verdict stays what it is."""
+        if self.ordered is not None and self.kind is not Kind.ARTIFACT:
+            return Decision.QUARANTINE
         return self.verdict.decision if self.verdict else Decision.PENDING
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Of its decision, strongest first."""
+        found = self.verdict.reasons if self.verdict is not None else ()
+        if self.ordered is None or self.kind is Kind.ARTIFACT:
+            return found
+        return Reason("order", Decision.QUARANTINE, f"{self.ordered.actor}: {self.ordered.reason}"), *found
 
     @property
     def standing(self) -> VerdictSummary:
         """As its indexes take it. How bad it is tells them something where its doors are closed: who lets people pull
         an index all the same must be asked again when that gets worse."""
-        if self.verdict is None or not self.decision.closes_doors:
+        if self.verdict is None or not self.verdict.decision.closes_doors:
             return VerdictSummary(self.decision)
-        return self.verdict.standing
+        return msgspec.structs.replace(self.verdict.standing, decision=self.decision)
 
     @property
     def worst(self) -> Severity | None:
