@@ -218,7 +218,12 @@ class AppContext:
         def quick(service: str, account: str, region: str) -> Any:
             return self._accounts.client(account, service, region, quick=True)
 
-        return AwsRuntime(quick, lambda: self.clock.now())
+        return AwsRuntime(
+            quick,
+            lambda: self.clock.now(),
+            switched_on=lambda: self.rules.current().policy.in_use.places,
+            registries=lambda: [(p.account or self.own_account(), p.region) for p in self.registries],
+        )
 
     @cached_property
     def outbox(self) -> Queues:

@@ -41,6 +41,7 @@ POLICY = """
 version: 1
 mode: enforce
 quarantine: {{when_running: proceed, max_per_hour: {fuse}}}
+in_use: {{places: [app-runner, sagemaker, codebuild]}}
 replication: {{within_minutes: 1}}
 rules:
   - {{id: shut, match: {{repository: [{shut}]}}, decision: block, enforce: repository-policy}}
@@ -72,7 +73,7 @@ class Acts:
         copy = msgspec.structs.replace(image, region=OTHER_REGION)
         ecr_of(copy.home).hold_image(copy.repository, copy.digest)
         for ref in (image, copy):
-            fill_every_place(ref, ref.region)
+            fill_every_place(ref, ref.region, self.played.stack.aws)
         self.played.settle()
 
     def push(self, repository: str, tag: str, *more: str) -> ImageRef:

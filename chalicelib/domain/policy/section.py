@@ -93,6 +93,15 @@ class Quarantine(ConditionPart, frozen=True):
     max_per_hour: Annotated[int, Meta(ge=1, le=1_000)] = 20
 
 
+PlaceWord = Literal["app-runner", "sagemaker", "codebuild"]
+
+
+class UseLookup(ConditionPart, frozen=True):
+    """Which places are asked besides about who runs an image, before it is taken away."""
+
+    places: Annotated[tuple[PlaceWord, ...], Meta(max_length=10)] = ()
+
+
 class Rule(ConditionPart, frozen=True):
     """A sentence: images, or findings in images, that match get this decision. The strongest of all rules wins."""
 

@@ -175,7 +175,7 @@ class _Doing:
         known = observed(before, state)
         if wished.kind.takes_away:
             in_use = find_use(known, self.context, whole=wished.kind is ActionType.BLOCK)
-            known = msgspec.structs.replace(known, in_use=in_use)
+            known = msgspec.structs.replace(known, in_use=msgspec.structs.replace(in_use, left_out=()))
         document = self.context.table.read_document(known.ref)
         return decide_image(known, document, self.rules, self.context.clock.now(), self.context)
 

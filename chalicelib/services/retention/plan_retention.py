@@ -29,7 +29,7 @@ READ_AT_ONCE = 500
 class Planned(msgspec.Struct, frozen=True):
     """`listed_at`: AWS's time, by which ages are counted. `layers` by the image's digest, where asked for. `next`:
     where the next part of the run begins; None: all is looked up. `in_time`: the part was not cut short, so that
-    planning it again gives the same id."""
+    planning it again gives the same id. `not_asked`: what no look-up of who runs the images asks."""
 
     plan: RetentionPlan
     listed_at: datetime
@@ -37,6 +37,7 @@ class Planned(msgspec.Struct, frozen=True):
     layers: Mapping[str, tuple[Layer, ...]] = {}
     next: str | None = None
     in_time: bool = True
+    not_asked: tuple[str, ...] = ()
 
 
 def plan_retention(
@@ -72,7 +73,8 @@ def plan_retention(
     passed = [digest for leader, digests in judged.groups if leader <= start for digest in digests]
     plan = resolve(judged, looked.uses, missing, passed, gone, among)
     layers = _layers(plan, context, until) if with_layers and plan.wanted else {}
-    return Planned(plan, listed.listed_at, rules.policy_version, layers, looked.next, looked.in_time)
+    not_asked = tuple(dict.fromkeys(words for use in looked.uses.values() for words in use.left_out))
+    return Planned(plan, listed.listed_at, rules.policy_version, layers, looked.next, looked.in_time, not_asked)
 
 
 def _judged(

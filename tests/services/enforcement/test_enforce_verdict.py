@@ -103,11 +103,20 @@ def test_a_quarantine_archives_records_once_and_is_told_with_its_verdict() -> No
     assert alert.registry[0].startswith("Quarantined (archive) at ")
     assert any("lazaretto release" in line for line in alert.what_to_do)
     assert alert.radius == (
-        "Running: nothing, in any place that can pull it",
+        "Running: nothing, in any place that was asked",
         "Last pulled: no pull is recorded",
         "Tags: v1",
         "This line has no newer tag",
     )
+
+
+def test_what_nobody_asked_is_told_with_the_act_and_not_stored() -> None:
+    story = Acting()
+    story.runtime.left_out = ("SageMaker",)
+    story.worsen()
+    (alert,) = story.told
+    assert alert.radius[1] == "Not asked: SageMaker"
+    assert story.head.in_use.left_out == ()
 
 
 def test_its_own_archive_releases_nothing() -> None:
