@@ -89,6 +89,17 @@ class LocalEcs(EC2ContainerServiceBackend):
         self._fill(service)
         return service
 
+    def describe_task_definition(self, task_definition_str: str) -> TaskDefinition:
+        """Of a family the newest active one, which moto does not look at."""
+        family = task_definition_str.rpartition("/")[2]
+        if ":" not in family:
+            task_definition_str = f"{family}:{max(self.active(family), default=0)}"
+        return super().describe_task_definition(task_definition_str)
+
+    def active(self, family: str) -> list[int]:
+        revisions = self.task_definitions.get(family, {})
+        return [number for number, one in revisions.items() if one.status == "ACTIVE"]
+
     def hold_daemon(self, name: str, cluster: str, image: str) -> None:
         """As if CreateDaemon had been called and its first deployment were over."""
         cluster_arn = self._get_cluster(cluster).arn
@@ -182,6 +193,9 @@ class LocalEcsResponse(EC2ContainerServiceResponse):
     def list_task_definitions(self) -> ActionResult:
         arns = self._ecs.list_task_definitions(self._get_param("familyPrefix"))
         return ActionResult({"taskDefinitionArns": arns[::-1] if self._get_param("sort") == "DESC" else arns})
+
+    def list_task_definition_families(self) -> ActionResult:
+        return ActionResult({"families": [name for name in self._ecs.task_definitions if self._ecs.active(name)]})
 
     def list_service_deployments(self) -> ActionResult:
         service = self._ecs._get_service(self._get_param("cluster", "default"), self._get_param("service"))
