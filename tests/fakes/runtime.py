@@ -35,7 +35,7 @@ class FakeRuntime:
     def stop(self, ref: ImageRef) -> None:
         self.uses.pop(ref.digest, None)
 
-    def in_use(self, subject: Subject) -> InUse:
+    def in_use(self, subject: Subject, since: datetime | None = None) -> InUse:
         self.asked.append(subject)
         by = tuple(
             dict.fromkeys(

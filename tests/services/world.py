@@ -206,6 +206,11 @@ class World:
                 return described(ref, image.current, image.pushed_at)
         raise AbsentError("image", f"{repository.path}:{tag} is not there")
 
+    def tags_now(self, repository: Repository, digests: Any) -> frozenset[str]:
+        turn("tags_now")
+        known = [self.images[ref] for d in digests if (ref := repository.image(d)) in self.images]
+        return frozenset(tag for image in known if image.current is not None for tag in image.current.tags)
+
     def read_manifest(self, ref: ImageRef) -> Manifest:
         turn("read_manifest")
         if ref not in self.manifests:

@@ -24,8 +24,8 @@ from chalicelib.adapters.aws.calls import (
     readable,
     unless,
 )
-from chalicelib.adapters.ecr.listing import IN_A_BATCH, EcrListing
-from chalicelib.adapters.ecr.registry import named, read_manifests
+from chalicelib.adapters.ecr.listing import EcrListing
+from chalicelib.adapters.ecr.registry import IN_A_BATCH, named, read_manifests
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.retention.image import Deleted, Inside, Layer

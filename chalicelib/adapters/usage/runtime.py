@@ -96,14 +96,14 @@ class AwsRuntime:
         self._schedules = ScheduleUse(self._ecs)
         self._eks = EksUse(Inspector(lambda account, region: self._client_of("inspector2", account, region)), now)
 
-    def in_use(self, subject: Subject) -> InUse:
+    def in_use(self, subject: Subject, since: datetime | None = None) -> InUse:
         """Never raises for a place that fails: it is `blind` then."""
         at, home = self._now(), subject.ref.home
         if home.public:
             return _told([], [PUBLIC], [], at)
         if (stranger := self._stranger(home)) is not None:
             return _told([], [f"account {home.registry} cannot be looked at: {why(stranger)}"], [], at)
-        asker, switched = self._asker(), self._switched()
+        asker, switched = self._asker(since), self._switched()
         kin = self._kin(home, asker)
         blind, uses = [*switched.blind, *kin.blind], list[Use]()
         others = ", ".join(name for word, (name, *_) in PLACES.items() if word not in switched.words)
@@ -128,8 +128,8 @@ class AwsRuntime:
     def pull_role(self, task_arn: str) -> str | None:
         return find_pull_role(task_arn, self._client_of, self._asker())
 
-    def _asker(self) -> Asker:
-        return Asker(self._now, self._now() + self._patience, self._calls, self._pause)
+    def _asker(self, since: datetime | None = None) -> Asker:
+        return Asker(self._now, self._now() + self._patience, self._calls, self._pause, since)
 
     def _client_of(self, service: str, account: str, region: str) -> Any:
         """Raises DeniedError, and UpstreamError where boto3 cannot make one."""
@@ -205,8 +205,8 @@ class AwsRuntime:
             return [lambda: unreachable]
         return [
             *self._ecs_looks(place, asker),
-            lambda: keep(("lambda", *place), lambda: self._lambda.look(clients["lambda"], asker)),
-            lambda: keep(("batch", *place), lambda: look_at_batch(clients["batch"], asker)),
+            lambda: keep(("lambda", *place), lambda: self._lambda.look(clients["lambda"], asker), asker.since),
+            lambda: keep(("batch", *place), lambda: look_at_batch(clients["batch"], asker), asker.since),
             *(partial(self._look_beyond, word, place, asker) for word in PLACES if word in words),
             lambda: self._look_at_eks(clients, home, subject, asker),
         ]
@@ -218,10 +218,10 @@ class AwsRuntime:
             return [lambda: unreachable]
         ecs, rules, schedules = clients["ecs"], self._schedules.look_at_rules, self._schedules.look_at_schedules
         return [
-            lambda: keep(("ecs", *place), lambda: self._ecs.look(ecs, asker)),
-            lambda: keep(("families", *place), lambda: self._ecs.look_at_families(account, ecs, asker)),
-            lambda: keep(("rules", *place), lambda: rules(clients["events"], ecs, asker)),
-            lambda: keep(("schedules", *place), lambda: schedules(clients["scheduler"], ecs, asker)),
+            lambda: keep(("ecs", *place), lambda: self._ecs.look(ecs, asker), asker.since),
+            lambda: keep(("families", *place), lambda: self._ecs.look_at_families(account, ecs, asker), asker.since),
+            lambda: keep(("rules", *place), lambda: rules(clients["events"], ecs, asker), asker.since),
+            lambda: keep(("schedules", *place), lambda: schedules(clients["scheduler"], ecs, asker), asker.since),
         ]
 
     def _clients(self, services: Sequence[str], place: Place) -> tuple[dict[str, Any], PlaceAnswer]:
@@ -239,13 +239,12 @@ class AwsRuntime:
                 return look(self._client_of(service, *place), asker)
             return unreachable
 
-        return self._kept.get((word, *place), looked)
+        return self._kept.get((word, *place), looked, asker.since)
 
     def _look_at_eks(self, clients: Mapping[str, Any], home: Repository, subject: Subject, asker: Asker) -> PlaceAnswer:
         """A copy is asked about where it lies: Inspector speaks of the images and clusters of its own Region."""
-        clusters = self._kept.get(
-            ("eks", home.registry, home.region), lambda: self._eks.clusters(clients["eks"], asker)
-        )
+        key = ("eks", home.registry, home.region)
+        clusters = self._kept.get(key, lambda: self._eks.clusters(clients["eks"], asker), asker.since)
         looked = PlaceAnswer(seen_at=clusters.seen_at)
         looked.join([clusters])
         if clusters.names:

@@ -43,9 +43,9 @@ def done_words(effect: PendingAct, restoring: bool = False) -> str:
     return f"{_DONE[effect.kind]}{how}"
 
 
-def given_up_words(effect: PendingAct) -> str:
+def given_up_words(effect: PendingAct, why: str = GIVEN_UP) -> str:
     how = f" ({effect.method})" if effect.method else ""
-    return f"To {_WISHED[effect.kind]}{how}: {GIVEN_UP}"
+    return f"To {_WISHED[effect.kind]}{how}: {sanitize(why, LONGEST)}"
 
 
 def held_words(effect: PendingAct, held: Deferred) -> str:

@@ -20,6 +20,7 @@ from chalicelib.domain.enforcement.enforcement import ARCHIVE
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Hold, Holding, PendingAct, Stage
+from chalicelib.domain.images.image import InUseState
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.assessment.write_header import decide_image, desired_state, send_again
 from chalicelib.services.enforcement.acquire_quota import acquire_quota
@@ -157,7 +158,7 @@ class _Doing:
         if state is None:
             return
         if is_reached(header, effect, state, self.context):
-            finish_act(header, effect, state, self.rules, self.context)
+            self._end(header, effect, state)
         elif self._still_to_be_done(header, effect, state):
             self._do(self._claimed(header, begun, effect, state), effect)
         else:
@@ -174,7 +175,8 @@ class _Doing:
     def _decided(self, before: Header, wished: PendingAct, state: RegistryState) -> Header:
         known = observed(before, state)
         if wished.kind.takes_away:
-            in_use = find_use(known, self.context, whole=wished.kind is ActionType.BLOCK)
+            tags = state.detail.tags if state.detail is not None else ()
+            in_use = find_use(known, self.context, whole=wished.kind is ActionType.BLOCK, tags=tags)
             known = msgspec.structs.replace(known, in_use=msgspec.structs.replace(in_use, left_out=()))
         document = self.context.table.read_document(known.ref)
         return decide_image(known, document, self.rules, self.context.clock.now(), self.context)
@@ -220,13 +222,45 @@ class _Doing:
         if state is None:
             return
         if is_reached(header, effect, state, self.context):
-            finish_act(header, effect, state, self.rules, self.context, note)
+            self._end(header, effect, state, note)
         elif failed is not None:
             fail_act(header, effect, str(failed), state, self.rules, self.context)
         elif self.act.attempt < PATIENCE:
             raise TransientError(f"{effect.key} of {header.ref}: ECR does not show it yet", BUSY_SECONDS)
         else:
             fail_act(header, effect, "ECR took the call and does not show it", state, self.rules, self.context)
+
+    def _end(self, header: Header, effect: PendingAct, state: RegistryState, note: str | None = None) -> None:
+        """What was started between the look before the act and the archive pulled it in time, and cannot pull it again:
+        it is seen now, and the image is given back. What cannot be looked at now was looked at before."""
+        seen = self._started(header, effect, state)
+        if seen is None:
+            finish_act(header, effect, state, self.rules, self.context, note)
+            return
+        try:
+            self.context.acts.restore(header.ref)
+        except UpstreamError as e:
+            self._be_patient(e)
+            why = f"archived, {seen}, and cannot be given back: {e}"
+            fail_act(header, effect, why, state, self.rules, self.context)
+            return
+        restored = self._read(header, effect)
+        if restored is not None:
+            finish_act(
+                header,
+                effect,
+                restored,
+                self.rules,
+                self.context,
+                f"archived and given back at once, {seen}",
+                reached=False,
+            )
+
+    def _started(self, header: Header, effect: PendingAct, state: RegistryState) -> str | None:
+        if effect.kind is not ActionType.QUARANTINE or state.detail is None:
+            return None
+        use = find_use(header, self.context, tags=state.detail.tags, since=state.at)
+        return is_running(use, self.rules.policy) if use.state is InUseState.YES else None
 
     def _read(self, header: Header, effect: PendingAct) -> RegistryState | None:
         """None: it cannot be read. The act stays begun then, and people are told."""

@@ -35,6 +35,9 @@ class Registry(Protocol):
     def describe_tag(self, repository: Repository, tag: str) -> ImageDetail:
         """The image that a tag of a private repository points at now. Raises as `describe_image`."""
 
+    def tags_now(self, repository: Repository, digests: Collection[str]) -> frozenset[str]:
+        """All tags of these images of a private repository. One that is not there has none."""
+
     def read_manifest(self, ref: ImageRef) -> Manifest:
         """Raises AbsentError."""
 
@@ -273,9 +276,9 @@ class Subject(msgspec.Struct, frozen=True):
 class Runtime(Protocol):
     """Where images run: ECS, EKS (through Inspector), Lambda; and who else may pull them."""
 
-    def in_use(self, subject: Subject) -> InUse:
-        """Looked up now (at most a minute old). A place that cannot be looked at is in `blind` and makes it UNKNOWN;
-        so it never raises for one."""
+    def in_use(self, subject: Subject, since: datetime | None = None) -> InUse:
+        """Looked up now (at most a minute old; `since`: by looks that were begun at or after it). A place that cannot
+        be looked at is in `blind` and makes it UNKNOWN; so it never raises for one."""
 
     def pull_role(self, task_arn: str) -> str | None:
         """The role by which a task pulls: its execution role, else its instance's. None: it cannot be told."""

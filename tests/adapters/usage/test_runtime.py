@@ -548,6 +548,16 @@ def test_one_look_serves_all_images_of_a_minute_and_no_longer(estate: Estate):
     assert (runtime.in_use(ALL).seen_at, estate.asked("ListTasks") > 0) == (clock.at, True)
 
 
+def test_a_look_that_was_begun_before_does_not_serve_who_asks_for_a_later_one(estate: Estate):
+    clock = Clock()
+    runtime = AwsRuntime(estate.client, clock)
+    assert runtime.in_use(ALL).state is InUseState.NO
+    estate.home.task({"name": "x", "image": estate.home.image(":v1"), "imageDigest": IMAGE})
+    clock.pass_(seconds=5)
+    assert runtime.in_use(ALL).state is InUseState.NO
+    assert runtime.in_use(ALL, since=clock.at).state is InUseState.YES
+
+
 def test_a_workload_that_stops_is_seen_to_have_stopped_within_a_minute(estate: Estate):
     clock = Clock()
     runtime = AwsRuntime(estate.client, clock)
