@@ -56,7 +56,7 @@ ONLY_PEOPLE = {
     *("CreateTable", "GetQueueUrl", "PutLifecyclePolicy", "DeleteLifecyclePolicy"),
     *("DescribeTable", "DescribeTimeToLive", "DescribeContinuousBackups", "DeleteTable", "UpdateTable"),
     *("StartLifecyclePolicyPreview", "GetLifecyclePolicyPreview"),
-    *("ListPullTimeUpdateExclusions", "RegisterPullTimeUpdateExclusion"),
+    *("ListPullTimeUpdateExclusions", "RegisterPullTimeUpdateExclusion", "DeregisterPullTimeUpdateExclusion"),
     *("BatchGetAccountStatus", "DescribeRule", "GetAccountSetting", "GetAccountSettings", "GetFunctionConcurrency"),
     *("GetFunctionConfiguration", "GetRole", "GetTopicAttributes", "ListEventSourceMappings"),
     "SimulatePrincipalPolicy",

@@ -2,7 +2,8 @@
 
 This is the only module that deletes images; `domain/retention` decides which. ECR works on one lifecycle preview at a
 time for each repository: a preview is started and then waited for. Pull-time exclusions are one list for each registry
-and Region: ListPullTimeUpdateExclusions by the hundred, RegisterPullTimeUpdateExclusion for one role.
+and Region: ListPullTimeUpdateExclusions by the hundred, RegisterPullTimeUpdateExclusion and
+DeregisterPullTimeUpdateExclusion for one role.
 """
 
 from __future__ import annotations
@@ -155,6 +156,7 @@ def _is_about(page: PreviewPage, text: str) -> bool:
 
 
 ASKED = 100
+NOT_THERE = "ExclusionNotFoundException"
 THERE = "ExclusionAlreadyExistsException"
 
 
@@ -181,3 +183,9 @@ class EcrPullTimes:
         call: Any = self._client_of(place.account, place.region).register_pull_time_update_exclusion
         what = f"have {role_arn} leave no pull time in {place}"
         unless(THERE, lambda: asked(what, call, principalArn=role_arn))
+
+    def include(self, place: RegistryPlace, role_arn: str) -> None:
+        """One that is not excluded is success."""
+        call: Any = self._client_of(place.account, place.region).deregister_pull_time_update_exclusion
+        what = f"have {role_arn} leave pull times in {place}"
+        unless(NOT_THERE, lambda: asked(what, call, principalArn=role_arn))
