@@ -61,7 +61,7 @@ class Guard(msgspec.Struct, frozen=True):
 class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
     """`contains`: the digests an index needs; None: unknown; () of everything else. `subject`: what it refers to.
     `parents`: indexes that hold it or held it. `guard` None: only rules keep it. `attached`: a signature, SBOM or
-    attestation of another image: it is never started, and is in use where that is."""
+    attestation of another image: it is never started, and is in use where that is. `decision` of its verdict."""
 
     digest: str
     tags: tuple[str, ...] = ()
@@ -76,6 +76,7 @@ class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[str, ...] = ()
     guard: Guard | None = None
     attached: bool = False
+    decision: Decision = Decision.PENDING
 
     @property
     def used_at(self) -> datetime | None:
@@ -122,6 +123,7 @@ def retained_image(
         parents=tuple(sorted(header.parents)) if header else (),
         guard=guard_of(header, rules, now),
         attached=_is_attached(detail, header, named is not None),
+        decision=header.decision if header is not None else Decision.PENDING,
     )
 
 

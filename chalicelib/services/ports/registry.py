@@ -86,8 +86,9 @@ class Keeper(Protocol):
     def insides(self, repository: Repository, digests: Collection[str]) -> Mapping[str, Inside]:
         """By digest; what is archived, or cannot be read, is absent from the answer."""
 
-    def delete(self, repository: Repository, digests: Collection[str]) -> Deleted:
-        """With all their tags. One that is gone is success. At most a hundred."""
+    def delete(self, repository: Repository, images: Mapping[str, Collection[str]]) -> Deleted:
+        """By digest, with the tags that are known: by these it is deleted, so that a tag that came since keeps it; by
+        its digest where it has none. One that is gone is success. At most a hundred images."""
 
 
 class Lifecycles(Protocol):

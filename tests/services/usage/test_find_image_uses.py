@@ -172,7 +172,7 @@ class Slow:
     def in_use(self, subject: Subject, since: datetime | None = None) -> InUse:
         self.asked.append(subject)
         self._world.moment += self._seconds
-        return InUse(InUseState.NO, looked=True)
+        return InUse(InUseState.NO, seen_at=self._world.moment, looked=True)
 
 
 def many(number: int = 30) -> list[RetainedImage]:
