@@ -32,6 +32,7 @@ _HELD = {
     Holding.FUSE: "waits for the fuse",
     Holding.FAILED: "failed, tried again",
     Holding.RESTORING: "waits for ECR to finish restoring the image",
+    Holding.GRACE: "waits until its grace is over",
 }
 
 
@@ -110,8 +111,12 @@ def registry_words(header: Header) -> tuple[str, ...]:
 
 def outcome_words(headers: Iterable[Header]) -> tuple[str, ...]:
     """Of many images: what was done in the registry, what is still to be, and what was left alone, counted."""
-    counted = Counter(words for header in headers for words in _outcomes(header))
-    return tuple(f"{number} {words}" for words, number in counted.most_common())
+    known = list(headers)
+    counted = Counter(words for header in known for words in _outcomes(header))
+    lines = tuple(f"{number} {words}" for words, number in counted.most_common())
+    held = [act.held for header in known for act in header.acts if act.held is not None]
+    ends = [one.until for one in held if one.why is Holding.GRACE and one.until is not None]
+    return (*lines, f"the first of them is archived at {min(ends):%Y-%m-%d %H:%M} UTC") if ends else lines
 
 
 def _outcomes(header: Header) -> Iterator[str]:

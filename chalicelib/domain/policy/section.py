@@ -87,10 +87,12 @@ class SlaDays(ConditionPart, frozen=True):
 
 
 class Quarantine(ConditionPart, frozen=True):
-    """When an image is archived, which makes it impossible to pull: whether it may run, and how many in an hour."""
+    """When an image is archived, which makes it impossible to pull: whether it may run, how many in an hour, and how
+    long after people were told of it (0: at once; a person's order never waits)."""
 
     when_running: Literal["alert", "proceed"] = "alert"
     max_per_hour: Annotated[int, Meta(ge=1, le=1_000)] = 20
+    grace_minutes: Annotated[int, Meta(ge=0, le=10_080)] = 0
 
 
 PlaceWord = Literal["app-runner", "sagemaker", "codebuild"]

@@ -37,6 +37,8 @@ def check_preconditions(
         return former
     if former is not None and former.why is Holding.RESTORING:
         return Deferred(former.why, former.detail, former.since, now + RESTORE_ASKED_EVERY)
+    if former is not None and former.why is Holding.GRACE and former.until is not None and now < former.until:
+        return former
     if state.detail is None and effect.kind is not ActionType.UNBLOCK:
         return Deferred(Holding.FAILED, "the registry does not have the image (any more)", now, now + GONE_AGAIN)
     if not effect.kind.takes_away:
