@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from chalicelib.adapters.ecr.settings import EcrReplication, EcrScanning
     from chalicelib.adapters.inspector.inspector import EitherScanner
     from chalicelib.adapters.inspector.listing import InspectorListing
+    from chalicelib.adapters.stores.legal_hold_items import LegalHoldItems
     from chalicelib.adapters.stores.sweep_items import ReplicaItems, ScanAskItems, SettingsItems
     from chalicelib.adapters.stores.what_if_items import WhatIfItems
     from chalicelib.adapters.usage.runtime import AwsRuntime
@@ -205,6 +206,12 @@ class AppContext:
         from chalicelib.adapters.stores.sweep_items import SettingsItems
 
         return SettingsItems(self._dynamo)
+
+    @cached_property
+    def legal_holds(self) -> LegalHoldItems:
+        from chalicelib.adapters.stores.legal_hold_items import LegalHoldItems
+
+        return LegalHoldItems(self._dynamo)
 
     @property
     def own_roles(self) -> tuple[str, ...]:

@@ -378,6 +378,10 @@ class Acts:
         ecr_of(home).hold_image(home.name, f"sha256:{hashlib.sha256(index.encode()).hexdigest()}", index, INDEX)
         named = urllib.parse.urlencode({"repository": home.name, "region": REGION})
         self.played.ask("GET", f"/v1/retention/plan?{named}")
+        hold = {"repository": home.name, "region": REGION, "reason": "a claim"}
+        for about in ({}, {"digest": children[0].digest}):
+            self.played.ask("POST", "/v1/legal-hold", {**hold, **about})
+            self.played.ask("POST", "/v1/legal-hold/end", {**hold, **about})
         now = self.played.clock.now()
         with patch.object(find_image_uses, "MOST_LOOKED_UP", 1):
             for queue, message in (

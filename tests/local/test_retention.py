@@ -67,7 +67,7 @@ version: 1
 mode: enforce
 unscanned: {after_minutes: 1, then: warn}
 rules: [{id: shut, match: {tag: "1.1.*"}, decision: block}]
-retention: [{repository: team/releases, keep: {newest: 1}, max_share: 1}]
+retention: [{repository: [team/releases, team/claims], keep: {newest: 1}, max_share: 1}]
 """
 
 
@@ -104,6 +104,26 @@ def test_what_people_go_back_to_stays_when_the_newest_is_blocked(played: Played,
     assert moved
     assert left(played, RELEASES) == set(releases), "the newest WARN, and one that was tagged as it was to go"
     assert played.stack.dead_letters() == []
+
+
+def test_an_image_under_legal_hold_stays_until_it_is_ended(played: Played, releases: list[ImageRef]) -> None:
+    home = Repository(ACCOUNT, REGION, "team/claims")
+    played.ecr.create_repository(repositoryName=home.name)
+    pusher = Pusher(played.ecr, home)
+    old, older = pusher.image([b"old"], ["1.0.0"]), pusher.image([b"older"], ["1.0.1"])
+    played.settle()
+    played.clock.move(HOUR)
+    newest = pusher.image([b"new"], ["1.0.2"])
+    played.settle()
+    sweep(played, Sweep.REPLICATION, home)
+    hold = {"repository": home.name, "digest": old.digest}
+    played.ask("POST", "/v1/legal-hold", {**hold, "reason": "the claim of 2026"})
+    sweep(played, Sweep.RETENTION, home)
+    assert left(played, home) == {old, newest}, f"{older} is under no hold"
+    played.ask("POST", "/v1/legal-hold/end", {**hold, "reason": "settled"})
+    played.clock.move(HOUR)
+    sweep(played, Sweep.RETENTION, home)
+    assert left(played, home) == {newest}
 
 
 def sweep(played: Played, which: Sweep, home: Repository = HOME) -> None:

@@ -24,6 +24,7 @@ from chalicelib.domain.images.text import Globs
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import QUARANTINED, WAIVED, RetainedImage, names_subject, within
+from chalicelib.domain.retention.legal_hold import LEGAL_HOLD
 from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, by_digest, conclude
 
 NO_RULE, STORED, NO_TIME, UNTAGGED = "no rule", "archived", "no push time", "untagged"
@@ -172,7 +173,7 @@ class _Book:
         """An image that is needed or is evidence was pulled by the indexes that hold it, on every level."""
         for digest in sorted(within(index.digest, self._images)):
             guard = self._images[digest].guard
-            if guard is not None and guard.by in (QUARANTINED, WAIVED):
+            if guard is not None and guard.by in (QUARANTINED, WAIVED, LEGAL_HOLD):
                 return RetentionDecision(index, False, guard.by, f"it holds {_short(digest)}: {guard.why}")
         return None
 

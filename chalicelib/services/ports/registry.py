@@ -25,6 +25,7 @@ from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination
 from chalicelib.domain.retention.image import Deleted, Inside
+from chalicelib.domain.retention.legal_hold import LegalHold
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 
 
@@ -89,6 +90,16 @@ class Keeper(Protocol):
     def delete(self, repository: Repository, images: Mapping[str, Collection[str]]) -> Deleted:
         """By digest, with the tags that are known: by these it is deleted, so that a tag that came since keeps it; by
         its digest where it has none. One that is gone is success. At most a hundred images."""
+
+
+class LegalHolds(Protocol):
+    """What people have put under legal hold. Read consistently."""
+
+    def of(self, repository: Repository) -> Sequence[LegalHold]:
+        """On the repository and on its images, ended ones included."""
+
+    def put(self, hold: LegalHold) -> None:
+        """In the place of the one on the same image or repository."""
 
 
 class Lifecycles(Protocol):

@@ -3,8 +3,8 @@
 Every image is recorded before it is taken; one that could not be taken gets a second record. Registry and table are
 read once more, at most a minute before the call: an image that was tagged, pushed, pulled, ordered or waived meanwhile
 stays, and is no failure. So does one whose use was not looked up within a quarter of an hour, and one that has become
-the newest to be pulled because a newer one was blocked. The mode is read anew before each call. A run that is stopped,
-or out of time, plans anew and does the rest.
+the newest to be pulled because a newer one was blocked. The mode and legal holds are read anew before each call. A run
+that is stopped, or out of time, plans anew and does the rest.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from chalicelib.domain.events.message import Delivery, Metric
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import ImageDetail, StorageStatus, restore_command
 from chalicelib.domain.retention.image import RetainedImage, guard_of
+from chalicelib.domain.retention.legal_hold import LegalHold, hold_guard
 from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, stages
 from chalicelib.domain.retention.retention import PULLED_AT_EASE, newest_of_lines
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
@@ -96,6 +97,7 @@ class _Taking:
         self.kept: dict[str, str] = {}
         self.unfinished = False
         self._newest = tuple(newest_of_lines([decision.image for decision in plan.decisions]))
+        self._holds: Sequence[LegalHold] = ()
 
     def take(self, stage: Sequence[str]) -> None:
         needed = self._held_by_all(self.kept)
@@ -119,6 +121,7 @@ class _Taking:
 
     def _take_batch(self, batch: Sequence[str]) -> None:
         read_at, repository = self._context.clock.now(), self._plan.repository
+        self._holds = self._context.legal_holds.of(repository)
         there = self._context.keeper.describe(repository, [*batch, *self._newest])
         stored = self._context.table.read_headers([repository.image(digest) for digest in there])
         headers = {ref.digest: one.header for ref, one in stored.items()}
@@ -149,7 +152,8 @@ class _Taking:
         decision, now = self._decisions[there.ref.digest], self._context.clock.now()
         if not _is_as_planned(there, header, decision.image):
             return CHANGED
-        if (guard := guard_of(header, self._run.rules, now)) is not None:
+        guard = hold_guard(there.ref.digest, self._holds) or guard_of(header, self._run.rules, now)
+        if guard is not None:
             return guard.why
         if decision.asked_at is None or now - decision.asked_at > ASKED_WITHIN:
             return LONG_AGO
@@ -158,7 +162,9 @@ class _Taking:
     def _may_go_on(self, read_at: datetime) -> bool:
         """Asked before each call; where not, the rest is planned anew."""
         policy, version = self._context.rules.policy_in_force()
-        same = version == self._run.rules.policy_version and policy.may_take_from(self._plan.repository.name)
+        repository = self._plan.repository
+        same = version == self._run.rules.policy_version and policy.may_take_from(repository.name)
+        same = same and self._context.legal_holds.of(repository) == self._holds
         self.unfinished |= not same or self._context.clock.now() - read_at > READ_WITHIN
         return not self.unfinished
 

@@ -15,6 +15,7 @@ from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import INDEX_MEDIA_TYPES, InUseState, Repository
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.retention.image import Inside, Layer, retained_image
+from chalicelib.domain.retention.legal_hold import LegalHold, held
 from chalicelib.domain.retention.plan import RetentionPlan
 from chalicelib.domain.retention.retention import JudgedRepository, judge, resolve, rule_for
 from chalicelib.errors import AbsentError
@@ -62,12 +63,13 @@ def plan_retention(
         raise AbsentError("repository", f"{repository.path} is not there")
     headers = {header.ref.digest: header for header in context.table.headers_of(repository)}
     insides = _insides(repository, _unread_indexes(listed, headers), context)
-    judged = _judged(repository, listed, insides, headers, rules)
+    holds = context.legal_holds.of(repository)
+    judged = _judged(repository, listed, insides, headers, holds, rules)
     if soon := coming(judged, start, context):
         # What may go is read once more, consistently: the pages were eventually consistent.
         found = context.table.read_headers([repository.image(digest) for digest in soon])
         headers |= {ref.digest: stored.header for ref, stored in found.items()}
-        judged = _judged(repository, listed, insides, headers, rules)
+        judged = _judged(repository, listed, insides, headers, holds, rules)
     looked = find_image_uses(judged, start, context, until)
     missing = _missing(repository, [d for d, use in looked.uses.items() if use.state is InUseState.NO], context)
     passed = [digest for leader, digests in judged.groups if leader <= start for digest in digests]
@@ -82,11 +84,12 @@ def _judged(
     listed: ImagesListed,
     insides: Mapping[str, Inside],
     headers: Mapping[str, Header],
+    holds: Sequence[LegalHold],
     rules: Rules,
 ) -> JudgedRepository:
     now = listed.listed_at
     images = [retained_image(i, insides.get(d), headers.get(d), rules, now) for d, i in listed.images.items()]
-    return judge(repository, images, rules.policy.retention, now)
+    return judge(repository, [held(image, holds) for image in images], rules.policy.retention, now)
 
 
 def _layers(plan: RetentionPlan, context: Context, until: datetime | None) -> Mapping[str, tuple[Layer, ...]]:
