@@ -91,6 +91,7 @@ _REST = (
     "pulled_at",
     "queued",
     "twins",
+    "closing_at",
 )
 
 

@@ -33,6 +33,7 @@ _HELD = {
     Holding.FAILED: "failed, tried again",
     Holding.RESTORING: "waits for ECR to finish restoring the image",
     Holding.GRACE: "waits until its grace is over",
+    Holding.QUIET: "not done yet, because it was pulled",
 }
 
 

@@ -217,6 +217,8 @@ def _goes_on(former: PendingAct, act: NextAct, header: Header, policy: Policy) -
             return act.held is None and policy.quarantine.when_running == "alert"
         case Holding.GRACE:
             return act.held is None and _has_grace(header, policy)
+        case Holding.QUIET:
+            return act.held is None and header.order is None
     return act.held is None
 
 

@@ -77,7 +77,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     `hold`: our quarantine, begun or in force; `denied`: in the set of digests for which its repository denies pulls;
     `order`: a person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `queued`: acts that
     are wanted too, and let the one in `pending` go first. `twins`: where else the digest lies, as paths: of a public
-    image in private repositories, of a private one in public ones. `newer`: fields of a later version, which wrote the
+    image in private repositories, of a private one in public ones. `closing_at`: when its verdict first closed the
+    doors, whatever it says by now. `newer`: fields of a later version, which wrote the
     header while both were at work; they are put back as they came.
     """
 
@@ -125,6 +126,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     pulled_at: datetime | None = None
     queued: tuple[PendingAct, ...] = ()
     twins: tuple[str, ...] = ()
+    closing_at: datetime | None = None
     newer: tuple[object, ...] = ()
 
     @property

@@ -133,6 +133,7 @@ def full_header() -> Header:
         pulled_at=next(at),
         queued=(PendingAct(ActionType.BLOCK, 2, NOW),),
         twins=(f"public/team/us-east-1/api@{digest(9)}",),
+        closing_at=NOW,
         newer=("of a later version", 7),
     )
 
