@@ -76,6 +76,7 @@ class Region:
         self.registry_policy: str | None = None
         self.policies: dict[str, str] = {}
         self.refusals: dict[str, tuple[str, str]] = {}
+        self.tagged: dict[str, list[str]] = {}
 
     def arn(self, service: str, rest: str) -> str:
         return f"arn:aws:{service}:{self.name}:{ACCOUNT}:{rest}"
@@ -243,6 +244,7 @@ class Region:
                 for one in asked["filterCriteria"]["resourceId"]
                 if one["value"] in self.covered
             ],
+            "DescribeImages": lambda: self._tagged([one["imageDigest"] for one in asked["imageIds"]]),
             "DescribeRegistry": lambda: {
                 "registryId": ACCOUNT,
                 "replicationConfiguration": {"rules": self.replication},
@@ -253,6 +255,12 @@ class Region:
             ),
         }
         return simple[operation]()
+
+    def _tagged(self, digests: list[str]) -> Raw:
+        """ECR tells of none where one is not there."""
+        if not set(digests) <= self.tagged.keys():
+            raise KeyError("ImageNotFoundException", "not there")
+        return {"imageDetails": [{"imageDigest": digest, "imageTags": self.tagged[digest]} for digest in digests]}
 
     def _definition(self, name: str) -> Raw:
         """By its ARN, or a family: then its newest."""

@@ -1,16 +1,21 @@
-"""Who may pull an image besides what runs beside it: where replication puts copies, and whom policies let in.
+"""Who may pull an image besides what runs beside it: where replication puts copies, by which tags these can be pulled,
+and whom policies let in.
 
-Calls: DescribeRegistry and GetRegistryPolicy for a registry in a Region, GetRepositoryPolicy for a repository. What
+Calls: DescribeRegistry and GetRegistryPolicy for a registry in a Region, GetRepositoryPolicy for a repository, and
+DescribeImages for a copy: a tag that was taken from the source stays at the copy. What
 another account runs can be known only where a role lets us look; who is let in by a policy is a sentence.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
+from chalicelib.adapters.aws.calls import batches
 from chalicelib.adapters.usage.asking import Asker, PlaceAnswer
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.usage.blast_radius import let_in
+from chalicelib.errors import AbsentError
 from chalicelib.parsers.images import settings_answers as said
 from chalicelib.parsers.usage import use_answers as wire
 
@@ -62,3 +67,33 @@ def _let_in(policy: str, home: Repository, whose: str) -> list[str]:
     except ValueError:
         return [f"whom the policy of the {whose} lets in cannot be told: it cannot be read"]
     return [f"{who} may pull by the policy of the {whose}, and cannot be looked at" for who in others]
+
+
+IMAGES_ASKED = 100
+
+
+class CopyTags(PlaceAnswer):
+    """The tags of a copy, of its indexes and of its images, where it lies."""
+
+    tags: list[str] = []
+
+
+def look_at_tags(ecr: Any, asker: Asker, home: Repository, digests: Collection[str]) -> CopyTags:
+    looked = CopyTags()
+    with looked.at("the tags of the copy"):
+        for some in batches(sorted(digests), IMAGES_ASKED):
+            looked.tags += _tags(ecr, asker, home, some)
+    return looked
+
+
+def _tags(ecr: Any, asker: Asker, home: Repository, digests: Sequence[str]) -> list[str]:
+    """ECR tells of none where one of them is not there."""
+    which = {"registryId": home.registry, "repositoryName": home.name, "filter": {"imageStatus": "ANY"}}
+    ids = [{"imageDigest": digest} for digest in digests]
+    try:
+        images = asker.ask(ecr, "describe_images", wire.TaggedImages, imageIds=ids, **which).image_details
+    except AbsentError as error:
+        if error.what == "repository" or len(digests) == 1:
+            return []
+        return [tag for digest in digests for tag in _tags(ecr, asker, home, [digest])]
+    return [tag for image in images for tag in image.image_tags]

@@ -30,7 +30,13 @@ from chalicelib.adapters.usage.ecs_use import NEWEST, EcsUse
 from chalicelib.adapters.usage.eks_use import EksUse
 from chalicelib.adapters.usage.lambda_use import LambdaUse
 from chalicelib.adapters.usage.other_uses import PLACES, look_at_batch
-from chalicelib.adapters.usage.reach import RegistryReach, look_at_registry, look_at_repository
+from chalicelib.adapters.usage.reach import (
+    CopyTags,
+    RegistryReach,
+    look_at_registry,
+    look_at_repository,
+    look_at_tags,
+)
 from chalicelib.adapters.usage.schedule_use import ScheduleUse
 from chalicelib.domain.images.image import InUse, InUseState, Repository
 from chalicelib.domain.images.names import ImageName
@@ -38,7 +44,7 @@ from chalicelib.errors import DeniedError, LazarettoError
 from chalicelib.services.ports.registry import Subject
 
 OF_ECS = ("ecs", "events", "scheduler")
-SERVICES = (*OF_ECS, "lambda", "batch", "eks", "inspector2")
+SERVICES = (*OF_ECS, "lambda", "eks", "inspector2")
 SENTENCES = 10
 NOTES = 3
 PATIENCE = timedelta(seconds=12)
@@ -106,6 +112,11 @@ class AwsRuntime:
         asker, switched = self._asker(since), self._switched()
         kin = self._kin(home, asker)
         blind, uses = [*switched.blind, *kin.blind], list[Use]()
+        tags = dict.fromkeys(kin.homes, subject.tags)
+        copies = [there for there in kin.reached if there != home and not subject.whole]
+        for there, told in zip(copies, asker.each(lambda one: self._tags(one, subject, asker), copies), strict=True):
+            tags[there] = subject.tags | frozenset(told.tags)
+            blind += [_where(sentence, _place(there), home) for sentence in told.blind]
         others = ", ".join(name for word, (name, *_) in PLACES.items() if word not in switched.words)
         left_out = [others] if others else []
         looks: list[tuple[Place, Look]] = []
@@ -117,11 +128,11 @@ class AwsRuntime:
             blind += [_where(sentence, (account, home.region), home) for sentence in found.blind]
             left_out += [_where(words, (account, home.region), home) for words in left_out_words(found.left_out)]
             for place in [(account, region) for region in found.used]:
-                looks += ((place, look) for look in self._ecs_looks(place, asker))
+                looks += ((place, look) for look in (*self._ecs_looks(place, asker), self._batch(place, asker)))
         found_there = each(self._places, lambda one: one[1](), looks)
         for (place, _), looked in zip(looks, found_there, strict=True):
             at = min(at, looked.seen_at or at)
-            uses += [_placed(use, place, home) for use in looked.uses if _means(use.image, subject, kin.homes)]
+            uses += [_placed(use, place, home) for use in looked.uses if _means(use.image, subject, tags)]
             blind += [_where(sentence, place, home) for sentence in looked.blind]
         return _told(uses, blind, left_out, at)
 
@@ -178,6 +189,12 @@ class AwsRuntime:
 
         return self._kept.get(("registry", place), look)
 
+    def _tags(self, home: Repository, subject: Subject, asker: Asker) -> CopyTags:
+        unreachable = CopyTags()
+        with unreachable.at("the tags of the copy"):
+            return look_at_tags(self._client_of("ecr", *_place(home)), asker, home, subject.digests)
+        return unreachable
+
     def _repository(self, home: Repository, asker: Asker) -> PlaceAnswer:
         unreachable = PlaceAnswer()
         with unreachable.at("the repository"):
@@ -206,10 +223,19 @@ class AwsRuntime:
         return [
             *self._ecs_looks(place, asker),
             lambda: keep(("lambda", *place), lambda: self._lambda.look(clients["lambda"], asker), asker.since),
-            lambda: keep(("batch", *place), lambda: look_at_batch(clients["batch"], asker), asker.since),
+            self._batch(place, asker),
             *(partial(self._look_beyond, word, place, asker) for word in PLACES if word in words),
             lambda: self._look_at_eks(clients, home, subject, asker),
         ]
+
+    def _batch(self, place: Place, asker: Asker) -> Look:
+        def look() -> PlaceAnswer:
+            unreachable = PlaceAnswer()
+            with unreachable.at("AWS Batch"):
+                return look_at_batch(self._client_of("batch", *place), asker)
+            return unreachable
+
+        return lambda: self._kept.get(("batch", *place), look, asker.since)
 
     def _ecs_looks(self, place: Place, asker: Asker) -> list[Look]:
         keep, account = self._kept.get, place[0]
@@ -270,16 +296,16 @@ def _may_copy(place: Place, home: Repository, own: RegistryReach) -> bool:
     return place[0] == home.registry or own.policy is not None or own.failed
 
 
-def _means(image: ImageName, subject: Subject, homes: Collection[Repository]) -> bool:
-    """A digest decides; a tag alone is a promise to pull whatever it points at. `homes`: its repository, and those its
-    copies lie in."""
-    if image.home not in homes:
+def _means(image: ImageName, subject: Subject, tags: Mapping[Repository, Collection[str]]) -> bool:
+    """A digest decides; a tag alone is a promise to pull whatever it points at. `tags`: those of its repository, and of
+    each that a copy lies in."""
+    if image.home not in tags:
         return False
     if subject.whole:
         return True
     if image.digest:
         return image.digest in subject.digests or image.digest in subject.attached
-    return image.tag in subject.tags
+    return image.tag in tags[image.home]
 
 
 def _placed(use: Use, place: Place, home: Repository) -> Use:

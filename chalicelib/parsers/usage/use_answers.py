@@ -139,6 +139,14 @@ class PolicyTextAnswer(Lower):
     policy_text: str
 
 
+class TaggedImage(Lower):
+    image_tags: list[str] = []
+
+
+class TaggedImages(Lower):
+    image_details: list[TaggedImage]
+
+
 class Failure(Lower):
     """`reason` MISSING: it is gone, or never was."""
 

@@ -115,6 +115,7 @@ def assert_unknown(estate: Estate, calls: list[tuple[str, str]], number: int) ->
 
 
 PLACES = {
+    "DescribeImages": "the tags of the copy",
     "DescribeRegistry": "the replication rules of the registry",
     "GetRegistryPolicy": "the policy of the registry",
     "GetRepositoryPolicy": "the policy of the repository",
@@ -146,6 +147,7 @@ PLACES = {
     "GetClustersForImage": "EKS clusters apps, data",
 }
 """Every call of the look-up, and what a person reads when it fails."""
+OF_COPIES = {"DescribeImages"}
 FAILURES = {
     "throttled": (400, b'{"__type": "ThrottlingException", "message": "Rate exceeded"}'),
     "denied": (400, b'{"__type": "AccessDeniedException", "message": "User: x is not authorized"}'),
@@ -202,8 +204,8 @@ def test_any_single_call_that_fails_makes_it_unknown_and_is_named(failure: str, 
     estate = account()
     look(estate)
     calls = list(estate.calls)
-    assert {name for _, name in calls} == set(PLACES)
-    for number in extent.calls(sorted({calls.index((HOME, name)) for name in PLACES})):
+    assert {name for _, name in calls} == PLACES.keys() - OF_COPIES
+    for number in extent.calls(sorted({calls.index((HOME, name)) for name in PLACES.keys() - OF_COPIES})):
         estate.forget()
         estate.failing = {number: FAILURES[failure]}
         assert_unknown(estate, calls, number)
@@ -308,6 +310,30 @@ def test_who_runs_a_copy_runs_the_image(estate: Estate):
     assert look(estate).state is InUseState.NO
     estate.home.replication = [{"destinations": [{"region": AWAY, "registryId": ACCOUNT}]}]
     assert look(estate).by == (f"{AWAY}: ECS task job:1 in cluster prod (1 task)",)
+
+
+def test_a_copy_is_asked_about_by_the_tags_that_it_has_where_it_lies(estate: Estate):
+    """A tag that was taken from the source stays at the copy."""
+    estate.home.replication = [{"destinations": [{"region": AWAY, "registryId": ACCOUNT}]}]
+    estate.away.job("nightly", containerProperties={"image": estate.away.image(":stable")})
+    assert look(estate).state is InUseState.NO
+    estate.away.tagged[IMAGE] = ["stable"]
+    assert look(estate).by == (f"{AWAY}: Batch job definition nightly:1 (may be submitted)",)
+    estate.home.job("daily", containerProperties={"image": estate.home.image(":stable")})
+    assert len(look(estate).by) == 1, "at the source the tag is another image's"
+
+
+def test_of_an_index_and_its_images_those_that_a_copy_lacks_hide_no_tag_of_the_others(estate: Estate):
+    estate.home.replication = [{"destinations": [{"region": AWAY, "registryId": ACCOUNT}]}]
+    estate.away.job("nightly", containerProperties={"image": estate.away.image(":stable")})
+    estate.away.tagged[IMAGE] = ["stable"]
+    assert look(estate, Subject(REF, frozenset({IMAGE, OTHER}), frozenset())).state is InUseState.YES
+
+
+def test_who_submits_jobs_in_a_region_that_uses_ecs_runs_it(estate: Estate):
+    estate.away.cluster("batch")
+    estate.away.job("nightly", containerProperties={"image": estate.home.image(f"@{IMAGE}")})
+    assert look(estate).by == (f"{AWAY}: Batch job definition nightly:1 (may be submitted)",)
 
 
 def test_who_pulls_from_the_first_region_in_another_one_runs_it(estate: Estate):
