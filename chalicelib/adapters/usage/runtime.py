@@ -157,9 +157,11 @@ class AwsRuntime:
 
     def _kin(self, home: Repository, asker: Asker) -> _Kin:
         """What a policy lets in beside them makes it blind."""
-        kin, own = _Kin(), self._registry(_place(home), asker)
+        kin, own, known = _Kin(), self._registry(_place(home), asker), list[Place]()
         homes = {home: None, **dict.fromkeys(own.copies(home))}
-        places = [place for place in self._registries() if place != _place(home) and _may_copy(place, home, own)]
+        with kin.at("which registries are watched"):
+            known += self._registries()
+        places = [place for place in known if place != _place(home) and _may_copy(place, home, own)]
         for place, reach in zip(places, asker.each(lambda one: self._registry(one, asker), places), strict=True):
             kin.blind += [_where(sentence, place, home) for sentence in reach.blind]
             source = Repository(*place, home.name)

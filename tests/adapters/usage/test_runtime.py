@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from chalicelib.adapters.usage import asking
 from chalicelib.adapters.usage.runtime import PUBLIC, AwsRuntime
 from chalicelib.domain.images.image import InUse, InUseState, Repository
-from chalicelib.errors import TransientError
+from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.ports.registry import Subject
 from tests.extent import Extent
 from tests.fakes.estate import ACCOUNT, AWAY, HOME, REPOSITORY, Estate, Region
@@ -419,6 +419,14 @@ def test_a_registry_of_another_account_is_asked_whether_it_copies_here_where_a_p
         () if policy is None else (f"{AWAY}, account 999900009999: ECS task job:1 in cluster prod (1 task)",)
     )
     assert ("999900009999" in asked) is (policy is not None)
+
+
+def test_registries_that_cannot_be_told_make_it_unknown(estate: Estate):
+    def untold() -> list[tuple[str, str]]:
+        raise DeniedError("sts:GetCallerIdentity")
+
+    use = AwsRuntime(estate.client, lambda: NOW, calls_at_once=1, registries=untold).in_use(ALL)
+    assert use.blind == ("which registries are watched cannot be looked at: access denied (sts:GetCallerIdentity)",)
 
 
 def test_tasks_of_another_region_that_pull_without_replication_run_the_image(estate: Estate):
