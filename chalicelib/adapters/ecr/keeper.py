@@ -72,7 +72,9 @@ class EcrKeeper(EcrListing):
             answer: Any = asked(what, call, **named(repository), imageIds=list(some))
             taken.read(answer)
         failed = taken.failures(images)
-        for digest, there in self.describe(repository, [d for d in images if images[d] and d not in failed]).items():
+        # DescribeImages refuses a whole batch for one image that is gone, and most are: manifests are asked for first.
+        left = self.insides(repository, [d for d in images if images[d] and d not in failed])
+        for digest, there in self.describe(repository, left).items():
             if unseen := sorted(set(there.tags) - {*images[digest]}):
                 failed[digest] = f"its tag {unseen[0]} has come since, and keeps it"
         return Deleted(tuple(sorted(images.keys() - failed.keys())), failed, answered_at(answer))

@@ -127,6 +127,13 @@ def test_a_tag_that_moved_meanwhile_is_told_and_its_former_image_is_not_taken_fo
     assert done.failed == {one: f"its tag prod had moved to {two}, which has lost it"}
 
 
+def test_what_is_gone_costs_one_call_beside_the_deletion(ecr: LocalEcr) -> None:
+    images = {image(n, f"t{n}"): (f"t{n}",) for n in range(1, 26)}
+    client: Any = EcrClient()
+    assert len(EcrKeeper(lambda *_: client).delete(HOME, images).gone) == 25
+    assert client.called == ["batch_delete_image", "batch_get_image"]
+
+
 def test_more_tags_than_one_call_takes_are_several_calls(ecr: LocalEcr) -> None:
     tags = [f"t{n:03}" for n in range(150)]
     one = image(1, *tags)
