@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from chalicelib.adapters.ecr.settings import EcrReplication, EcrScanning
     from chalicelib.adapters.inspector.inspector import EitherScanner
     from chalicelib.adapters.inspector.listing import InspectorListing
+    from chalicelib.adapters.stores.legal_hold_items import LegalHoldItems
     from chalicelib.adapters.stores.sweep_items import ReplicaItems, ScanAskItems, SettingsItems
     from chalicelib.adapters.stores.what_if_items import WhatIfItems
     from chalicelib.adapters.usage.runtime import AwsRuntime
@@ -206,6 +207,12 @@ class AppContext:
 
         return SettingsItems(self._dynamo)
 
+    @cached_property
+    def legal_holds(self) -> LegalHoldItems:
+        from chalicelib.adapters.stores.legal_hold_items import LegalHoldItems
+
+        return LegalHoldItems(self._dynamo)
+
     @property
     def own_roles(self) -> tuple[str, ...]:
         """Those of the functions, and those by which they act in other accounts."""
@@ -218,7 +225,12 @@ class AppContext:
         def quick(service: str, account: str, region: str) -> Any:
             return self._accounts.client(account, service, region, quick=True)
 
-        return AwsRuntime(quick, lambda: self.clock.now())
+        return AwsRuntime(
+            quick,
+            lambda: self.clock.now(),
+            switched_on=lambda: self.rules.current().policy.in_use.places,
+            registries=lambda: [(p.account or self.own_account(), p.region) for p in self.registries],
+        )
 
     @cached_property
     def outbox(self) -> Queues:

@@ -45,18 +45,18 @@ RUNTIME_OWN = {
 }
 SERVICES = (
     *("dynamodb", "ec2", "ecr", "ecr-public", "ecs", "eks", "events", "iam", "inspector2", "lambda", "scheduler"),
-    *("secretsmanager", "sns", "sqs", "ssm", "sts"),
+    *("secretsmanager", "sns", "sqs", "ssm", "sts", "apprunner", "batch", "codebuild", "sagemaker"),
 )
 BY_OTHER_NAMES = {"TransactWriteItems", "TransactGetItems", "SendMessageBatch", "ListImageReferrers"}
 """Allowed by the permissions of the writes and sends inside them, or by BatchGetImage: no permission has that name."""
-OUR_OWN = {"DeletePolicy"}
-"""A method of one adapter that another one calls; IAM has an operation of that name."""
+OUR_OWN = {"DeletePolicy", "Search"}
+"""Methods that are called of something else than a client; IAM and SageMaker have operations of those names."""
 FREE = {"GetCallerIdentity"}
 ONLY_PEOPLE = {
     *("CreateTable", "GetQueueUrl", "PutLifecyclePolicy", "DeleteLifecyclePolicy"),
     *("DescribeTable", "DescribeTimeToLive", "DescribeContinuousBackups", "DeleteTable", "UpdateTable"),
     *("StartLifecyclePolicyPreview", "GetLifecyclePolicyPreview"),
-    *("ListPullTimeUpdateExclusions", "RegisterPullTimeUpdateExclusion"),
+    *("ListPullTimeUpdateExclusions", "RegisterPullTimeUpdateExclusion", "DeregisterPullTimeUpdateExclusion"),
     *("BatchGetAccountStatus", "DescribeRule", "GetAccountSetting", "GetAccountSettings", "GetFunctionConcurrency"),
     *("GetFunctionConfiguration", "GetRole", "GetTopicAttributes", "ListEventSourceMappings"),
     "SimulatePrincipalPolicy",

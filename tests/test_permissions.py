@@ -220,7 +220,8 @@ def test_the_role_in_another_account_may_do_what_the_functions_may_do_at_home() 
     """Operations says so in a table, and whoever makes the role goes by it."""
     section = (CHALICE.parent / "docs/operations.md").read_text().partition("### The role in another account")[2]
     told = re.findall(r"`([a-z0-9]+:[A-Z]\w+)`", section.partition("| for | permissions |")[2].partition("\n\n")[0])
-    services = ("ecr", "inspector2", "ecs", "eks", "events", "lambda", "scheduler", "ec2", "iam")
+    services = ("ecr", "inspector2", "ecs", "eks", "events", "lambda", "scheduler", "ec2", "iam", "batch")
+    services += ("apprunner", "codebuild", "sagemaker")
     actions = {a for policy in POLICIES.values() for s in own(policy) for a in listed(s["Action"])}
     assert len(told) == len(set(told))
     assert set(told) == {action for action in actions if action.partition(":")[0] in services}

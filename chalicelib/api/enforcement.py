@@ -60,7 +60,8 @@ class NewerAnswer(msgspec.Struct, frozen=True):
 
 
 class RadiusAnswer(msgspec.Struct, frozen=True):
-    """What hangs on the image. `blind` and `unknown`: what could not be looked up; then nothing runs is not known."""
+    """What hangs on the image. `blind` and `unknown`: what could not be looked up; then nothing runs is not known.
+    `not_asked`: places that the policy leaves switched off, and Regions that the account cannot use."""
 
     in_use: InUseState
     running: tuple[str, ...]
@@ -70,6 +71,7 @@ class RadiusAnswer(msgspec.Struct, frozen=True):
     indexes: tuple[str, ...]
     newer: NewerAnswer | None
     unknown: tuple[str, ...]
+    not_asked: tuple[str, ...]
 
 
 class GivenAnswer(msgspec.Struct, frozen=True):
@@ -141,6 +143,7 @@ def answer_radius(radius: BlastRadius) -> RadiusAnswer:
         in_use=radius.in_use.state,
         running=radius.in_use.by,
         blind=radius.in_use.blind,
+        not_asked=radius.in_use.left_out,
         indexes=tuple(index.digest for index in radius.indexes),
     )
 

@@ -54,8 +54,9 @@ class FateAnswer(msgspec.Struct, frozen=True):
 class PlanAnswer(msgspec.Struct, frozen=True):
     """`id` names exactly these images, tags, uses and rules: `lazaretto retention apply` takes it. `stopped`: why
     nothing would be taken although images are wanted. `unlooked`: how many more the rule would take if they do not run:
-    a plan looks up about a hundred, and an apply the others. `fates`: the newest push first; those left out are
-    counted."""
+    a plan looks up about a hundred, and an apply the others. `not_asked`: what none of these look-ups asks, because the
+    policy leaves it switched off or the account cannot use the Region. `fates`: the newest push first; those left out
+    are counted."""
 
     id: str
     registry: str
@@ -73,6 +74,7 @@ class PlanAnswer(msgspec.Struct, frozen=True):
     freed: FreedAnswer
     fates: tuple[FateAnswer, ...]
     fates_left_out: int = 0
+    not_asked: tuple[str, ...] = ()
 
 
 area = RouteGroup(__name__)
@@ -137,6 +139,7 @@ def answer_plan(planned: Planned, acts: bool) -> PlanAnswer:
         freed=copied(FreedAnswer, freed_by(plan, planned.layers), prices=PRICES),
         fates=tuple(_fate(fate, plan) for fate in plan.decisions),
         fates_left_out=0,
+        not_asked=planned.not_asked,
     )
 
 

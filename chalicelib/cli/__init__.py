@@ -20,6 +20,7 @@ from chalicelib.cli.enforcement import fuse_app, quarantine_command, release_com
 from chalicelib.cli.findings import cve_command, findings_command
 from chalicelib.cli.framework.output import WIDTH
 from chalicelib.cli.image import gate_command, image_command
+from chalicelib.cli.legal_hold import legal_hold_app
 from chalicelib.cli.local.parse import parse_command
 from chalicelib.cli.local.run import replay_command, run_command
 from chalicelib.cli.local.story import story_command
@@ -85,6 +86,7 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(fuse_app, name="fuse")
 app.add_typer(audit_app, name="audit")
 app.add_typer(retention_app, name="retention")
+app.add_typer(legal_hold_app, name="legal-hold")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(webhook_app, name="webhook")
 

@@ -106,6 +106,7 @@ def _facts(given: dict[str, Any], image: dict[str, Any]) -> Iterator[tuple[objec
     yield "tags", ", ".join(radius["tags"])
     yield "decision", given["decision"]
     yield "in use", "; ".join((radius["in_use"], *radius["running"], *radius["blind"]))
+    yield "not asked", "; ".join(radius["not_asked"])
     yield "last pulled", output.when(radius["last_pulled_at"])
     yield "in indexes", ", ".join(radius["indexes"])
     yield "clean and newer", f"{newer['tag']} ({newer['decision']})" if newer else None

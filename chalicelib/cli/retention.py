@@ -100,6 +100,8 @@ def _print_plan(body: dict[str, Any], everything: bool) -> None:
         output.say(f"{body['fates_left_out']:,} more are too many for one answer, and not named.")
     if body["unlooked"]:
         output.say(f"{body['unlooked']} more would go, and are not looked up yet: the sweep and `apply` will do so.")
+    if body.get("not_asked"):
+        output.say("Not asked about what runs:", f"{'; '.join(body['not_asked'])}.")
     if goes:
         output.say(_freed_words(body["freed"], body["action"]))
     _print_next(body)

@@ -44,6 +44,12 @@ def archived(context: FakeContext, **changes: Any) -> None:
     context.queries.add(image(1, Decision.QUARANTINE, **fields), [finding(1)])
 
 
+def test_the_plan_of_an_order_names_what_nobody_asks(client: Client, context: FakeContext) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
+    context.runtime.left_out = ("SageMaker",)
+    assert post(client, "/v1/quarantine", 200, **MEANT, dry_run=True)["radius"]["not_asked"] == ["SageMaker"]
+
+
 def test_an_order_is_kept_recorded_and_sent_with_what_hangs_on_the_image(client: Client, context: FakeContext) -> None:
     context.queries.add(image(1, Decision.ALLOW))
     said = post(client, "/v1/quarantine", 202, **MEANT)

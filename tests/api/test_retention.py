@@ -58,6 +58,11 @@ def test_every_image_is_named_with_what_keeps_or_takes_it(context: FakeContext, 
     assert len(body["id"]) == 16
 
 
+def test_a_plan_names_what_nobody_asks(context: FakeContext, ask: Ask) -> None:
+    context.runtime.left_out = ("SageMaker",)
+    assert ask(ROUTE, **WHERE)["not_asked"] == ["SageMaker"]
+
+
 def test_a_bare_name_is_enough_where_it_is_the_only_one(context: FakeContext, ask: Ask) -> None:
     assert ask(ROUTE, repository=HOME.name)["images"] == 3
 

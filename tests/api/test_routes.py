@@ -136,6 +136,7 @@ GOOD: list[tuple[str, str, dict[str, object]]] = [
     ("/v1/replication", "/v1/replication", {"limit": 1}),
     ("/v1/replication", "/v1/replication", {"repository": "team/api", "registry": "111122223333"}),
     ("/v1/retention/plan", "/v1/retention/plan", {"repository": "team/api", "registry": "111122223333"}),
+    ("/v1/legal-hold", "/v1/legal-hold", {"repository": "team/api", "registry": "111122223333"}),
     ("/v1/summary", "/v1/summary", {}),
     ("/v1/policy", "/v1/policy", {}),
     ("/v1/waivers", "/v1/waivers", {"limit": 1}),

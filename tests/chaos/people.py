@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from bench.world import Nowhere
@@ -71,7 +71,7 @@ class SomeRun:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def in_use(self, subject: Subject) -> InUse:
+    def in_use(self, subject: Subject, since: datetime | None = None) -> InUse:
         if self._is_blind():
             return InUse(InUseState.UNKNOWN, looked=True, blind=("ECS was throttled",))
         if runs(subject.ref):

@@ -25,7 +25,7 @@ from chalicelib.local.aws.catcher import PATH
 from tests.e2e.operations import operation, signer
 from tests.e2e.places import HOST, SLACK
 
-AT_THE_REGISTRY = ("ecr", "ecr-public", "inspector2", "ecs")
+AT_THE_REGISTRY = ("ecr", "ecr-public", "inspector2", "ecs", "ec2", "batch")
 """Signing names: what the extended moto answers for ministack, which knows no scan and no archive."""
 TIMEOUT_SECONDS = 90
 KEPT_BYTES = 20_000

@@ -1,4 +1,4 @@
-"""ministack in this process, with five things set right that AWS does otherwise. Run by build/e2e-venv's interpreter.
+"""ministack in this process, with six things set right that AWS does otherwise. Run by build/e2e-venv's interpreter.
 
 - EventBridge takes events of `aws.*` sources from AWS's own services alone, and so does ministack's PutEvents. The
   registry of the run is such a service, but in another process: PutEvents is told here what ministack tells itself for
@@ -10,6 +10,8 @@
 - A table that CloudFormation makes has the time to live and the backups that the template says, and tells that its
   indexes are ready.
   https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html
+- CloudFormation knows ECR's exclusions from pull times. Here none is registered: the registry of the run is elsewhere.
+  https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ecr-pulltimeupdateexclusion.html
 - IAM's simulator answers for each resource that is asked about, here for the first one, and knows the context keys it
   is given. https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html
 """
@@ -87,6 +89,10 @@ def _delete_secret(arn: str, *given: Any) -> None:
     _SECRETS["delete"](_name_of(arn), *given)
 
 
+def _make_exclusion(logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, str]]:
+    return str(properties["PrincipalArn"]), {}
+
+
 def _make_table(logical_id: str, properties: dict[str, Any], stack: str) -> tuple[str, dict[str, str]]:
     name, attributes = _TABLES["create"](logical_id, properties, stack)
     table = dynamodb._tables[name]
@@ -109,4 +115,8 @@ provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"] |= {
     "delete": _delete_secret,
 }
 provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]["create"] = _make_table
+provisioners._RESOURCE_HANDLERS["AWS::ECR::PullTimeUpdateExclusion"] = {
+    "create": _make_exclusion,
+    "delete": lambda *given: None,
+}
 main()

@@ -20,6 +20,7 @@ TABLE = "AWS::DynamoDB::Table"
 NO_CHANGE = "The submitted information didn't contain changes. Submit different information to create a change set."
 CANCELLED = "Resource creation cancelled"
 READY = re.compile(r"(CREATE|UPDATE|UPDATE_ROLLBACK|IMPORT)_COMPLETE")
+ACCOUNT = "123456789012"
 
 
 class FakeCloudFormation:
@@ -343,7 +344,13 @@ def resolved(value: Any, parameters: dict[str, str]) -> Any:
     if not isinstance(value, dict):
         return value
     if set(value) == {"Ref"}:
-        return parameters.get(value["Ref"], value["Ref"])
+        return parameters.get(value["Ref"], ACCOUNT if value["Ref"] == "AWS::AccountId" else value["Ref"])
+    if set(value) == {"Fn::Select"}:
+        number, parts = value["Fn::Select"]
+        return resolved(parts, parameters)[int(number)]
+    if set(value) == {"Fn::Split"}:
+        between, text = value["Fn::Split"]
+        return str(resolved(text, parameters)).split(between)
     if set(value) == {"Fn::GetAtt"}:
         return f"arn:{value['Fn::GetAtt'][0]}"
     if set(value) == {"Fn::Sub"} and isinstance(value["Fn::Sub"], str):

@@ -29,6 +29,12 @@ _LISTS: Mapping[str, tuple[str, str, str]] = {
     "ListTasks": ("taskArns", "nextToken", "nextToken"),
     "ListServices": ("serviceArns", "nextToken", "nextToken"),
     "ListServiceDeployments": ("serviceDeployments", "nextToken", "nextToken"),
+    "ListDaemons": ("daemonSummariesList", "nextToken", "nextToken"),
+    "ListTaskDefinitionFamilies": ("families", "nextToken", "nextToken"),
+    "DescribeJobDefinitions": ("jobDefinitions", "nextToken", "nextToken"),
+    "apprunner.ListServices": ("ServiceSummaryList", "NextToken", "NextToken"),
+    "ListModels": ("Models", "NextToken", "NextToken"),
+    "ListProjects": ("projects", "nextToken", "nextToken"),
     "ListTaskDefinitions": ("taskDefinitionArns", "nextToken", "nextToken"),
     "ListEventBuses": ("EventBuses", "NextToken", "NextToken"),
     "ListRuleNamesByTarget": ("RuleNames", "NextToken", "NextToken"),
@@ -52,6 +58,12 @@ class Region:
         self.definitions: dict[str, list[str]] = {}
         self.deployments: dict[str, list[Raw]] = {}
         self.revisions: dict[str, Raw] = {}
+        self.daemons: dict[str, list[Raw]] = {}
+        self.daemon_revisions: dict[str, Raw] = {}
+        self.jobs: list[Raw] = []
+        self.apps: dict[str, Raw] = {}
+        self.models: dict[str, Raw] = {}
+        self.projects: dict[str, str] = {}
         self.buses = ["default"]
         self.rules: dict[tuple[str, str], dict[str, list[Raw]]] = {}
         self.schedules: dict[str, Raw] = {}
@@ -64,6 +76,7 @@ class Region:
         self.registry_policy: str | None = None
         self.policies: dict[str, str] = {}
         self.refusals: dict[str, tuple[str, str]] = {}
+        self.tagged: dict[str, list[str]] = {}
 
     def arn(self, service: str, rest: str) -> str:
         return f"arn:aws:{service}:{self.name}:{ACCOUNT}:{rest}"
@@ -122,6 +135,22 @@ class Region:
     def schedule(self, name: str, target: Raw) -> None:
         self.schedules[name] = {"RoleArn": "arn:aws:iam::111122223333:role/x", **target}
 
+    def daemon(self, name: str, image: str, cluster: str = "prod", digest: str = "") -> None:
+        arn = self.arn("ecs", f"daemon/{self.cluster(cluster)}/{name}")
+        revision = arn.replace(":daemon/", ":daemon-revision/") + "/1"
+        self.daemons.setdefault(cluster, []).append({"daemonArn": arn, "currentRevisions": [{"arn": revision}]})
+        one = {"containerName": "x", "image": image, **({"imageDigest": digest} if digest else {})}
+        self.daemon_revisions[revision] = {"daemonRevisionArn": revision, "containerImages": [one]}
+
+    def job(self, name: str, **properties: Any) -> None:
+        """`properties` as Batch describes them: `containerProperties={"image": …}`."""
+        self.jobs.append({"jobDefinitionName": name, "revision": 1, "status": "ACTIVE", **properties})
+
+    def app(self, name: str, image: str | None) -> None:
+        arn = self.arn("apprunner", f"service/{name}/1")
+        source = {"CodeRepository": {}} if image is None else {"ImageRepository": {"ImageIdentifier": image}}
+        self.apps[arn] = {"ServiceName": name, "ServiceArn": arn, "SourceConfiguration": source}
+
     def function(self, name: str, uri: str | None, version: str = "$LATEST", package: str = "Image") -> None:
         told = {"FunctionName": name, "Version": version, "PackageType": package, "CodeSha256": f"{name}{version}"}
         self.functions.append(told)
@@ -148,6 +177,35 @@ class Region:
         simple: dict[str, Callable[[], Raw | list[Any]]] = {
             "ListClusters": lambda: [self.arn("ecs", f"cluster/{name}") for name in self.tasks],
             "ListTasks": lambda: [t["taskArn"] for t in self.tasks[cluster] if t.get("desiredStatus") != "STOPPED"],
+            "ListDaemons": lambda: [
+                {"daemonArn": one["daemonArn"]}
+                for one in self.daemons.get(str(asked["clusterArn"]).rpartition("/")[2], [])
+            ],
+            "DescribeDaemon": lambda: {
+                "daemon": next(d for ds in self.daemons.values() for d in ds if d["daemonArn"] == asked["daemonArn"])
+            },
+            "DescribeDaemonRevisions": lambda: _described(
+                "daemonRevisions",
+                "daemonRevisionArn",
+                list(self.daemon_revisions.values()),
+                asked["daemonRevisionArns"],
+            ),
+            "ListTaskDefinitionFamilies": lambda: sorted({_family(arn) for arn in self.definitions}),
+            "DescribeJobDefinitions": lambda: [one for one in self.jobs if one["status"] == asked["status"]],
+            "apprunner.ListServices": lambda: [
+                {key: one[key] for key in ("ServiceName", "ServiceArn")} for one in self.apps.values()
+            ],
+            "DescribeService": lambda: {"Service": self.apps[asked["ServiceArn"]]},
+            "ListModels": lambda: [{"ModelName": name} for name in self.models],
+            "DescribeModel": lambda: {"ModelName": asked["ModelName"], **self.models[asked["ModelName"]]},
+            "ListProjects": lambda: list(self.projects),
+            "BatchGetProjects": lambda: {
+                "projects": [
+                    {"name": name, "environment": {"type": "LINUX_CONTAINER", "image": self.projects[name]}}
+                    for name in asked["names"]
+                    if name in self.projects
+                ]
+            },
             "ListServices": lambda: [s["serviceArn"] for s in self.services[cluster]],
             "DescribeTasks": lambda: _described("tasks", "taskArn", self.tasks[cluster], asked["tasks"]),
             "DescribeServices": lambda: _described("services", "serviceArn", self.services[cluster], asked["services"]),
@@ -186,6 +244,7 @@ class Region:
                 for one in asked["filterCriteria"]["resourceId"]
                 if one["value"] in self.covered
             ],
+            "DescribeImages": lambda: self._tagged([one["imageDigest"] for one in asked["imageIds"]]),
             "DescribeRegistry": lambda: {
                 "registryId": ACCOUNT,
                 "replicationConfiguration": {"rules": self.replication},
@@ -197,7 +256,16 @@ class Region:
         }
         return simple[operation]()
 
+    def _tagged(self, digests: list[str]) -> Raw:
+        """ECR tells of none where one is not there."""
+        if not set(digests) <= self.tagged.keys():
+            raise KeyError("ImageNotFoundException", "not there")
+        return {"imageDetails": [{"imageDigest": digest, "imageTags": self.tagged[digest]} for digest in digests]}
+
     def _definition(self, name: str) -> Raw:
+        """By its ARN, or a family: then its newest."""
+        revisions = [arn for arn in self.definitions if _family(arn) == name]
+        name = max(revisions, key=lambda arn: int(arn.rpartition(":")[2])) if revisions else name
         if name not in self.definitions:
             raise KeyError("ClientException", "Unable to describe task definition.")
         images = [{"name": f"c{n}", "image": image} for n, image in enumerate(self.definitions[name])]
@@ -208,6 +276,7 @@ class Estate:
     def __init__(self, page: int = 1) -> None:
         self.page = page
         self.home, self.away = Region(HOME), Region(AWAY)
+        self.switched_on = {HOME: "opt-in-not-required", AWAY: "opt-in-not-required"}
         self.calls: list[tuple[str, str]] = []
         self.failing: dict[int, Failure] = {}
         self._failed: dict[tuple[str, str, str], Failure] = {}
@@ -233,7 +302,8 @@ class Estate:
         self._failed.clear()
 
     def _note(self, params: Raw, model: Any, context: Raw, **_: Any) -> None:
-        named = f"eks.{model.name}" if model.service_model.service_name == "eks" else model.name
+        service = model.service_model.service_name
+        named = f"{service}.{model.name}" if f"{service}.{model.name}" in _LISTS else model.name
         self._asking.call = (context["client_region"], named, params)
 
     def _send(self, request: Any, **_: Any) -> AWSResponse:
@@ -250,6 +320,8 @@ class Estate:
         if failure is not None:
             return _response(request, *failure)
         region = self.home if where == HOME else self.away
+        if operation == "DescribeRegions":
+            return _response(request, 200, _regions(self.switched_on))
         try:
             answer = region.answer(operation, params)
         except KeyError as error:
@@ -271,6 +343,18 @@ def _client(service: str, region: str) -> Any:
     config = Config(retries={"total_max_attempts": 1})
     named: Any = service
     return boto3.client(named, region, aws_access_key_id="a", aws_secret_access_key="b", config=config)
+
+
+def _family(arn: str) -> str:
+    return arn.rpartition("/")[2].partition(":")[0]
+
+
+def _regions(switched_on: Mapping[str, str]) -> bytes:
+    items = (
+        f"<item><regionName>{name}</regionName><optInStatus>{status}</optInStatus></item>"
+        for name, status in switched_on.items()
+    )
+    return f"<DescribeRegionsResponse><regionInfo>{''.join(items)}</regionInfo></DescribeRegionsResponse>".encode()
 
 
 def _described(key: str, by: str, known: list[Raw], asked: list[str]) -> Raw:

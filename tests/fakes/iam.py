@@ -98,10 +98,13 @@ def needed(
         case "sts":
             if operation != "GetCallerIdentity":  # the one call that needs no permission
                 yield operation, params["RoleArn"], ()
-        case "inspector2" | "eks" | "ec2":
+        case "inspector2" | "eks" | "ec2" | "batch":
             yield operation, ANY, ()
         case "ecs":
             for resource in of_ecs(operation, params):
+                yield operation, resource, ()
+        case "apprunner" | "sagemaker" | "codebuild":
+            for resource in of_what_may_start(service, operation, params, region):
                 yield operation, resource, ()
         case "events" | "scheduler" | "lambda" | "iam":
             yield operation, of_the_named(service, operation, params, region), ()
@@ -139,9 +142,30 @@ def of_ecs(operation: str, params: dict[str, Any]) -> list[str]:
             revisions = list(params["serviceRevisionArns"])
             services = [arn.replace(":service-revision/", ":service/").rpartition("/")[0] for arn in revisions]
             return [*revisions, *services]
+        case "DescribeDaemon":
+            return [params["daemonArn"]]
+        case "DescribeDaemonRevisions":
+            revisions = list(params["daemonRevisionArns"])
+            daemons = [arn.replace(":daemon-revision/", ":daemon/").rpartition("/")[0] for arn in revisions]
+            return [*revisions, *daemons]
         case "ListClusters" | "ListTasks" | "ListServices" | "ListTaskDefinitions" | "DescribeTaskDefinition":
             return [ANY]
+        case "ListDaemons" | "ListTaskDefinitionFamilies":
+            return [ANY]
     raise AssertionError(f"ecs:{operation}: what permission does that need?")
+
+
+def of_what_may_start(service: str, operation: str, params: dict[str, Any], region: str) -> list[str]:
+    match operation:
+        case "DescribeService":
+            return [params["ServiceArn"]]
+        case "DescribeModel":
+            return [arn(service, region, f"model/{params['ModelName']}")]
+        case "BatchGetProjects":
+            return [arn(service, region, f"project/{name}") for name in params["names"]]
+        case "ListServices" | "ListModels" | "ListProjects":
+            return [ANY]
+    raise AssertionError(f"{service}:{operation}: what permission does that need?")
 
 
 def of_the_named(service: str, operation: str, params: dict[str, Any], region: str) -> str:

@@ -60,6 +60,20 @@ def write_artefact(directory: Path, said: dict[str, Any] | None = None, *missing
     return directory
 
 
+class PullTimeExclusions:
+    """ECR as far as it lists who leaves no pull time. `arns`: who does not."""
+
+    def __init__(self) -> None:
+        self.arns: set[str] = set()
+
+    def list_pull_time_update_exclusions(self, **_: Any) -> dict[str, Any]:
+        return {"pullTimeUpdateExclusions": sorted(self.arns)}
+
+    def deregister_pull_time_update_exclusion(self, principalArn: str) -> dict[str, Any]:  # noqa: N803 - boto3's name
+        self.arns.remove(principalArn)
+        return {"principalArn": principalArn}
+
+
 class Installation:
     """`on_terminal`: somebody answers what is asked."""
 
@@ -68,7 +82,8 @@ class Installation:
         self.cloudformation = FakeCloudFormation(self.sessions.client("s3"), self.sessions.client("dynamodb"))
         self.artefact, self._monkeypatch = artefact, monkeypatch
         real = self.sessions.client
-        fakes = {"cloudformation": self.cloudformation}
+        self.ecr = PullTimeExclusions()
+        fakes = {"cloudformation": self.cloudformation, "ecr": self.ecr}
         monkeypatch.setattr(self.sessions, "client", lambda name, *a, **k: fakes.get(name) or real(name, *a, **k))
         monkeypatch.setattr(deploy, "own_sessions", lambda region, profile: self.sessions)
         monkeypatch.setattr(deploy_context.time, "sleep", lambda seconds: None)

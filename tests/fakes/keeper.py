@@ -60,19 +60,25 @@ class FakeKeeper:
         active = [d for d in digests if d in self.rows and self.rows[d].storage is StorageStatus.ACTIVE]
         return {digest: self.inside[digest] for digest in active if digest in self.inside}
 
-    def delete(self, repository: Repository, digests: Collection[str]) -> Deleted:
+    def delete(self, repository: Repository, images: Mapping[str, Collection[str]]) -> Deleted:
+        if not images:
+            raise ValueError("ECR deletes one at least")
         self.before("delete")
         failed = {}
-        for digest in sorted(digests):
+        for digest, tags in sorted(images.items()):
+            unseen = tuple(tag for tag in self.rows[digest].tags if tag not in tags) if digest in self.rows else ()
             if digest in self.refused:
                 failed[digest] = self.refused[digest]
             elif self._is_needed(digest):
                 failed[digest] = "ImageReferencedByManifestList: an index needs it"
-            else:
+            elif tags and unseen:
+                self.rows[digest] = msgspec.structs.replace(self.rows[digest], tags=unseen)
+                failed[digest] = f"its tag {unseen[0]} has come since, and keeps it"
+            elif digest in self.rows:
                 del self.rows[digest]
                 self.log.append(("delete", digest))
         self.after("delete")
-        return Deleted(tuple(sorted(set(digests) - failed.keys())), failed, self._now())
+        return Deleted(tuple(sorted(images.keys() - failed.keys())), failed, self._now())
 
     def _is_needed(self, digest: str) -> bool:
         return any(digest in self.inside[other].contains for other in self.rows if other in self.inside)

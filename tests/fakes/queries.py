@@ -38,6 +38,7 @@ from chalicelib.services.ports.table import (
 from tests.fakes.audit import FakeAudit
 from tests.fakes.journal import FakeJournal
 from tests.fakes.keeper import HeaderKeeper
+from tests.fakes.legal_holds import FakeLegalHolds
 from tests.fakes.lifecycles import FakeLifecycles
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.replicas import FakeReplicas
@@ -266,6 +267,7 @@ class FakeContext:
         self.keeper: Any = HeaderKeeper(self.queries, self.clock.now)
         self.replicas = FakeReplicas(NOW)
         self.lifecycles = FakeLifecycles()
+        self.legal_holds = FakeLegalHolds()
 
     def own_account(self) -> str:
         return "111122223333"

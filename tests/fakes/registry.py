@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository
 from chalicelib.errors import AbsentError
@@ -25,6 +25,13 @@ class FakeRegistry:
     def describe_tag(self, repository: Repository, tag: str) -> ImageDetail:
         asked = f"{repository.path}:{tag}"
         return self._found(asked, lambda detail: detail.ref.home == repository and tag in detail.tags)
+
+    def tags_now(self, repository: Repository, digests: Collection[str]) -> frozenset[str]:
+        self.asked.append(f"tags of {', '.join(sorted(digests))}")
+        if self.failure is not None:
+            raise self.failure
+        mine = [d for d in self.details.values() if d.ref.home == repository and d.ref.digest in digests]
+        return frozenset(tag for detail in mine for tag in detail.tags)
 
     def _found(self, what: str, meant: Callable[[ImageDetail], bool]) -> ImageDetail:
         self.asked.append(what)

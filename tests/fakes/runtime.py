@@ -11,7 +11,8 @@ from tests.fakes.scanner import START
 
 
 class FakeRuntime:
-    """`uses`: what runs a digest, as sentences; `blind`: the places nobody can look at, for every image.
+    """`uses`: what runs a digest, as sentences; `blind`: the places nobody can look at, `left_out`:
+    those that are not asked, for every image.
 
     `run` and `stop` note the repository as well, so that a question about a whole repository is answered for it alone;
     a digest put into `uses` by hand lies in every repository. `asked` and `asked_roles` keep what was asked, in order.
@@ -21,6 +22,7 @@ class FakeRuntime:
         self.now = now
         self.uses: dict[str, tuple[str, ...]] = {}
         self.blind: tuple[str, ...] = ()
+        self.left_out: tuple[str, ...] = ()
         self.roles: dict[str, str] = {}
         self.asked: list[Subject] = []
         self.asked_roles: list[str] = []
@@ -33,7 +35,7 @@ class FakeRuntime:
     def stop(self, ref: ImageRef) -> None:
         self.uses.pop(ref.digest, None)
 
-    def in_use(self, subject: Subject) -> InUse:
+    def in_use(self, subject: Subject, since: datetime | None = None) -> InUse:
         self.asked.append(subject)
         by = tuple(
             dict.fromkeys(
@@ -42,7 +44,9 @@ class FakeRuntime:
         )
         state = InUseState.YES if by else InUseState.UNKNOWN if self.blind else InUseState.NO
         at = self.now()
-        return InUse(state, len(by) or None, at if by else None, at, by, self.blind, looked=True)
+        return InUse(
+            state, len(by) or None, at if by else None, at, by, self.blind, looked=True, left_out=self.left_out
+        )
 
     def pull_role(self, task_arn: str) -> str | None:
         self.asked_roles.append(task_arn)

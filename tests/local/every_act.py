@@ -41,6 +41,7 @@ POLICY = """
 version: 1
 mode: enforce
 quarantine: {{when_running: proceed, max_per_hour: {fuse}}}
+in_use: {{places: [app-runner, sagemaker, codebuild]}}
 replication: {{within_minutes: 1}}
 rules:
   - {{id: shut, match: {{repository: [{shut}]}}, decision: block, enforce: repository-policy}}
@@ -72,7 +73,7 @@ class Acts:
         copy = msgspec.structs.replace(image, region=OTHER_REGION)
         ecr_of(copy.home).hold_image(copy.repository, copy.digest)
         for ref in (image, copy):
-            fill_every_place(ref, ref.region)
+            fill_every_place(ref, ref.region, self.played.stack.aws)
         self.played.settle()
 
     def push(self, repository: str, tag: str, *more: str) -> ImageRef:
@@ -377,6 +378,10 @@ class Acts:
         ecr_of(home).hold_image(home.name, f"sha256:{hashlib.sha256(index.encode()).hexdigest()}", index, INDEX)
         named = urllib.parse.urlencode({"repository": home.name, "region": REGION})
         self.played.ask("GET", f"/v1/retention/plan?{named}")
+        hold = {"repository": home.name, "region": REGION, "reason": "a claim"}
+        for about in ({}, {"digest": children[0].digest}):
+            self.played.ask("POST", "/v1/legal-hold", {**hold, **about})
+            self.played.ask("POST", "/v1/legal-hold/end", {**hold, **about})
         now = self.played.clock.now()
         with patch.object(find_image_uses, "MOST_LOOKED_UP", 1):
             for queue, message in (

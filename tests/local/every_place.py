@@ -6,14 +6,17 @@ import json
 from typing import Any
 
 import boto3
+from moto.ecs.models import ecs_backends
 
 from chalicelib.domain.images.image import ImageRef
+from chalicelib.local.aws.ecs import LocalEcs
+from chalicelib.local.aws.server import LocalAws
 from chalicelib.local.story.world import DEFAULT_CLUSTER, run_service
 
 ROLE = "arn:aws:iam::123456789012:role/anything"
 
 
-def fill_every_place(image: ImageRef, region: str) -> None:
+def fill_every_place(image: ImageRef, region: str, aws: LocalAws) -> None:
     """`image` is run by all of them but by AWS Lambda, where moto knows no digest. Its repository is there."""
 
     def client(service: str) -> Any:
@@ -26,6 +29,22 @@ def fill_every_place(image: ImageRef, region: str) -> None:
     cluster = ecs.describe_clusters(clusters=[DEFAULT_CLUSTER])["clusters"][0]["clusterArn"]
     starts = {"Arn": cluster, "RoleArn": ROLE}
     starts["EcsParameters"] = {"TaskDefinitionArn": ecs.list_task_definitions()["taskDefinitionArns"][0]}
+    account = ecs_backends[image.registry][region]
+    assert isinstance(account, LocalEcs)
+    account.hold_daemon("agent", DEFAULT_CLUSTER, str(image))
+    container = {"image": str(image), "vcpus": 1, "memory": 128}
+    client("batch").register_job_definition(jobDefinitionName="train", type="container", containerProperties=container)
+    arn = f"arn:aws:apprunner:{region}:{image.registry}:service/site/1"
+    source = {"ImageRepository": {"ImageIdentifier": str(image), "ImageRepositoryType": "ECR"}}
+    aws.app_runner.services[arn] = {"ServiceName": "site", "ServiceArn": arn, "SourceConfiguration": source}
+    client("sagemaker").create_model(ModelName="fraud", ExecutionRoleArn=ROLE, PrimaryContainer={"Image": str(image)})
+    client("codebuild").create_project(
+        name="build",
+        source={"type": "GITHUB", "location": "https://example.invalid/build"},
+        artifacts={"type": "NO_ARTIFACTS"},
+        environment={"type": "LINUX_CONTAINER", "image": str(image), "computeType": "BUILD_GENERAL1_SMALL"},
+        serviceRole=ROLE,
+    )
     events = client("events")
     events.put_rule(Name="nightly", ScheduleExpression="rate(1 day)")
     events.put_targets(Rule="nightly", Targets=[{"Id": "1", **starts}])

@@ -64,9 +64,10 @@ def by_action(aws: LocalAws, asked: dict[str, Any]) -> Said | None:
     it is not such a call, or moto does not know the action."""
     from moto.moto_server.werkzeug_app import BackendRequest
 
+    from chalicelib.local.aws.regions import TARGET as APP_RUNNER
     from chalicelib.local.ecr.public import TARGET
 
-    if asked["PATH_INFO"] != "/" or asked.get("HTTP_X_AMZ_TARGET", "").startswith(TARGET):
+    if asked["PATH_INFO"] != "/" or asked.get("HTTP_X_AMZ_TARGET", "").startswith((TARGET, APP_RUNNER)):
         return None
     app = aws._moto.get_application(asked)
     rule = next((rule for rule in app.url_map.iter_rules() if rule.rule == "/"), None)

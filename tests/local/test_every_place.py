@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.aws.sessions import Sessions
+from chalicelib.adapters.usage.other_uses import PLACES
 from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.images.image import InUseState
 from chalicelib.services.ports.registry import Subject
@@ -32,16 +33,18 @@ def granted() -> set[str]:
 @pytest.fixture
 def asked() -> Any:
     """Every call of one look at an account that has one of everything; and what was found."""
-    with local_aws():
+    with local_aws() as aws:
         samples.scanned(IMAGE)
-        fill_every_place(IMAGE, samples.REGION)
+        fill_every_place(IMAGE, samples.REGION, aws)
         sessions, calls = Sessions(samples.REGION), set[str]()
         sessions.session.events.register(
             "before-parameter-build",
             lambda model, **_: calls.add(f"{model.service_model.service_name}:{model.name}"),
         )
         look = AwsRuntime(
-            lambda service, _, region: sessions.client(service, region, quick=True), lambda: datetime.now(UTC)
+            lambda service, _, region: sessions.client(service, region, quick=True),
+            lambda: datetime.now(UTC),
+            switched_on=lambda: PLACES,
         )
         use = look.in_use(Subject(IMAGE, frozenset({IMAGE.digest}), frozenset()))
         yield calls, use
@@ -58,6 +61,11 @@ def test_everything_that_runs_it_is_found(asked: Any) -> None:
     assert [who.partition(" (")[0] for who in use.by] == [
         "ECS service twice in cluster main",
         "ECS service web in cluster main",
+        "App Runner service site",
+        "Batch job definition train:1",
+        "CodeBuild project build",
+        "ECS daemon agent in cluster main",
         "EventBridge rule nightly",
         "EventBridge schedule default/weekly",
+        "SageMaker model fraud",
     ]

@@ -35,7 +35,8 @@ MOST_COPIES = 3
 """Copies at work at a time: there are two cores, and one is the original's."""
 DULL, SELDOM = 25, 6
 """After so many invocations about a kind of message that called nothing new, only every so many-th is copied."""
-ONCE = ("ecs:", "eks:", "events:", "lambda:", "scheduler:", "ec2:", "iam:")
+ONCE = ("ecs:", "eks:", "events:", "lambda:", "scheduler:", "ec2:", "iam:", "batch:")
+ONCE += ("apprunner:", "codebuild:", "sagemaker:")
 """Of these each function asks for one thing, who runs an image, whatever its message: tried once a function."""
 QUEUES = ("scans", "findings", "actions", "alerts", "sweeps")
 

@@ -36,6 +36,7 @@ from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from tests.fakes.audit import FakeAudit
 from tests.fakes.index import FakeIndex
 from tests.fakes.journal import FakeJournal
+from tests.fakes.legal_holds import FakeLegalHolds
 from tests.fakes.replicas import NoReplication
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.waivers import FakeWaivers
@@ -125,6 +126,7 @@ class World:
         self.runtime: Any = FakeRuntime(self.now)
         self.journal = FakeJournal()
         self.own_roles: tuple[str, ...] = ("arn:aws:iam::111122223333:role/lazaretto-*",)
+        self.legal_holds: Any = FakeLegalHolds()
         self.waivers: Any = FakeWaivers(self._raise_waivers_version)
         self.index = FakeIndex(lambda: [s.header for s in self.stored.read_headers(self.images).values()])
         self.said: list[Any] = []
@@ -210,6 +212,11 @@ class World:
         turn("read_manifests")
         refs = [repository.image(digest) for digest in digests]
         return {ref.digest: self._manifest(ref) for ref in refs if self._has_manifest(ref)}
+
+    def tags_now(self, repository: Repository, digests: Any) -> frozenset[str]:
+        turn("tags_now")
+        known = [self.images[ref] for d in digests if (ref := repository.image(d)) in self.images]
+        return frozenset(tag for image in known if image.current is not None for tag in image.current.tags)
 
     def read_manifest(self, ref: ImageRef) -> Manifest:
         turn("read_manifest")

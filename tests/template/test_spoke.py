@@ -20,7 +20,21 @@ from tests.fakes.packaged import ACCOUNT, REGION, ROOT, merged, of_type, rendere
 HUB = "210987654321"
 BUS = f"arn:aws:events:us-east-1:{HUB}:event-bus/default"
 RULE, QUEUE, ROLE = "AWS::Events::Rule", "AWS::SQS::Queue", "AWS::IAM::Role"
-SERVICES = ("ecr", "inspector2", "ecs", "eks", "events", "lambda", "scheduler", "ec2", "iam")
+SERVICES = (
+    "ecr",
+    "inspector2",
+    "ecs",
+    "eks",
+    "events",
+    "lambda",
+    "scheduler",
+    "ec2",
+    "iam",
+    "batch",
+    "apprunner",
+    "codebuild",
+    "sagemaker",
+)
 HERE = "${AWS::Region}"
 
 
@@ -235,3 +249,26 @@ def test_a_template_for_one_stage_takes_no_other() -> None:
         "lazaretto-prod-spoke-dead"
     )
     assert before["Parameters"]["Stage"]["Default"] == "prod"
+
+
+EXCLUSION = "AWS::ECR::PullTimeUpdateExclusion"
+
+
+def test_the_roles_that_read_manifests_leave_no_pull_time() -> None:
+    excluded = [one["PrincipalArn"] for one in of_type(merged(), EXCLUSION).values()]
+    variables = merged()["Globals"]["Function"]["Environment"]["Variables"]
+    assert excluded == variables["LAZARETTO_ROLE_ARNS"]["Fn::Join"][1]
+
+
+@pytest.mark.parametrize("access", ["none", "look", "act"])
+def test_the_role_in_another_account_leaves_no_pull_time_in_any_region_of_a_spoke(access: str) -> None:
+    """In a second Region of the account the role is the first one's, by its name."""
+    (exclusion,) = of_type(spoke(access), EXCLUSION).values()
+    made = {"Fn::GetAtt": ["SpokeRole", "Arn"]}
+    named = f"arn:aws:iam::{ACCOUNT}:role/lazaretto-dev-spoke"
+    assert exclusion["PrincipalArn"] == (named if access == "none" else made)
+
+
+def test_in_the_hubs_own_account_no_role_of_a_spoke_reads() -> None:
+    own = f"arn:aws:events:us-east-1:{ACCOUNT}:event-bus/default"
+    assert not of_type(spoke("none", own), EXCLUSION)

@@ -66,7 +66,7 @@ HEADER_ATTRIBUTES = (
 PROJECTED = (COUNTS, SCAN_STATE, ENFORCEMENT, TAGS, POLICY_VERSION, SKETCH, KIND, ACTOR, REASON)
 
 DOCUMENT, AUDIT_HEAD, REPOSITORY, KEV_FACT, NOW = "FINDINGS", "AUDIT_HEAD", "REPOSITORY", "#KEV", "NOW"
-ACTION = "ACTION#"
+ACTION, LEGAL_HOLD = "ACTION#", "LEGAL_HOLD#"
 VERSIONS_KEY = {PK: {"S": "VERSIONS"}, SK: {"S": NOW}}
 REPOSITORIES = "REPOSITORIES"
 POLICY, WAIVER, SUMMARY, FUSE = "POLICY", "WAIVER", "SUMMARY", "FUSE"
@@ -103,6 +103,11 @@ def document_key(ref: ImageRef) -> Item:
 
 def tag_key(home: Repository, tag: str) -> Item:
     return key(repository_pk(home), f"TAG#{tag}")
+
+
+def legal_hold_key(home: Repository, digest: str | None) -> Item:
+    """Without a digest: of the whole repository."""
+    return key(repository_pk(home), f"{LEGAL_HOLD}{digest or ''}")
 
 
 def repository_key(home: Repository) -> Item:

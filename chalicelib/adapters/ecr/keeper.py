@@ -2,7 +2,8 @@
 
 This is the only module that deletes images; `domain/retention` decides which. ECR works on one lifecycle preview at a
 time for each repository: a preview is started and then waited for. Pull-time exclusions are one list for each registry
-and Region: ListPullTimeUpdateExclusions by the hundred, RegisterPullTimeUpdateExclusion for one role.
+and Region: ListPullTimeUpdateExclusions by the hundred, RegisterPullTimeUpdateExclusion and
+DeregisterPullTimeUpdateExclusion for one role.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from chalicelib.adapters.aws.calls import (
     readable,
     unless,
 )
-from chalicelib.adapters.ecr.listing import IN_A_BATCH, EcrListing
-from chalicelib.adapters.ecr.registry import named, read_manifests
+from chalicelib.adapters.ecr.listing import EcrListing
+from chalicelib.adapters.ecr.registry import IN_A_BATCH, named, read_manifests
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.retention.image import Deleted, Inside, Layer
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
 
 GONE = "ImageNotFound"
+UNSPOKEN = "ECR's answer does not speak of it"
 
 
 class EcrKeeper(EcrListing):
@@ -56,23 +58,54 @@ class EcrKeeper(EcrListing):
             found |= {image.ref.digest: _inside(image) for image in page.images}
         return found
 
-    def delete(self, repository: Repository, digests: Collection[str]) -> Deleted:
-        """By digest: with all tags. What the answer does not speak of is not taken for gone."""
-        if not 1 <= len(digests) <= IN_A_BATCH:
-            raise ValueError(f"{len(digests)} images: ECR deletes 1 to {IN_A_BATCH} in a call")
-        what = f"delete images of {repository.path}"
-        ids = [{"imageDigest": digest} for digest in sorted(digests)]
-        answer: Any = asked(what, self._client(repository).batch_delete_image, **named(repository), imageIds=ids)
-        gone = {str(one.get("imageDigest")) for one in answer.get("imageIds") or ()}
-        failed = dict.fromkeys(digests, "ECR's answer does not speak of it")
+    def delete(self, repository: Repository, images: Mapping[str, Collection[str]]) -> Deleted:
+        """ECR deletes an image with its last tag. What the answers do not speak of is not taken for gone, nor is what
+        has a tag that was not named."""
+        if not 1 <= len(images) <= IN_A_BATCH:
+            raise ValueError(f"{len(images)} images: ECR deletes 1 to {IN_A_BATCH} in a call")
+        what, call = f"delete images of {repository.path}", self._client(repository).batch_delete_image
+        owners = {tag: digest for digest, tags in images.items() for tag in tags}
+        ids: list[dict[str, str]] = [{"imageTag": tag} for tag in sorted(owners)]
+        ids += [{"imageDigest": digest} for digest in sorted(images) if not images[digest]]
+        taken = _Taken(owners)
+        for some in batches(ids, IN_A_BATCH):
+            answer: Any = asked(what, call, **named(repository), imageIds=list(some))
+            taken.read(answer)
+        failed = taken.failures(images)
+        # DescribeImages refuses a whole batch for one image that is gone, and most are: manifests are asked for first.
+        left = self.insides(repository, [d for d in images if images[d] and d not in failed])
+        for digest, there in self.describe(repository, left).items():
+            if unseen := sorted(set(there.tags) - {*images[digest]}):
+                failed[digest] = f"its tag {unseen[0]} has come since, and keeps it"
+        return Deleted(tuple(sorted(images.keys() - failed.keys())), failed, answered_at(answer))
+
+
+class _Taken:
+    """What ECR answers about tags and digests. `owners`: whose each tag is."""
+
+    def __init__(self, owners: Mapping[str, str]) -> None:
+        self._owners = owners
+        self._done, self._refused = set[str](), dict[str, str]()
+
+    def read(self, answer: Mapping[str, Any]) -> None:
+        for one in answer.get("imageIds") or ():
+            tag, digest = one.get("imageTag"), str(one.get("imageDigest"))
+            self._done.add(str(tag) if tag in self._owners else digest)
+            if self._owners.get(str(tag), digest) != digest:
+                self._refused[self._owners[tag]] = f"its tag {tag} had moved to {digest}, which has lost it"
         for failure in answer.get("failures") or ():
-            digest, code = str((failure.get("imageId") or {}).get("imageDigest")), str(failure.get("failureCode"))
+            which, code = failure.get("imageId") or {}, str(failure.get("failureCode"))
+            name = str(which.get("imageTag") or which.get("imageDigest"))
             if code == GONE:
-                gone.add(digest)
-            elif digest in failed:
-                failed[digest] = f"{code}: {failure.get('failureReason') or 'no reason given'}"
-        left = {digest: why for digest, why in sorted(failed.items()) if digest not in gone}
-        return Deleted(tuple(sorted(gone.intersection(digests))), left, answered_at(answer))
+                self._done.add(name)
+            else:
+                why = f"{code}: {failure.get('failureReason') or 'no reason given'}"
+                self._refused[self._owners.get(name, name)] = why
+
+    def failures(self, images: Mapping[str, Collection[str]]) -> dict[str, str]:
+        """By digest, why it is not gone."""
+        unspoken = {d: UNSPOKEN for d, tags in images.items() if not {*(tags or (d,))} <= self._done}
+        return {digest: why for digest, why in sorted((unspoken | self._refused).items()) if digest in images}
 
 
 def _inside(image: BatchImage) -> Inside:
@@ -155,6 +188,7 @@ def _is_about(page: PreviewPage, text: str) -> bool:
 
 
 ASKED = 100
+NOT_THERE = "ExclusionNotFoundException"
 THERE = "ExclusionAlreadyExistsException"
 
 
@@ -181,3 +215,9 @@ class EcrPullTimes:
         call: Any = self._client_of(place.account, place.region).register_pull_time_update_exclusion
         what = f"have {role_arn} leave no pull time in {place}"
         unless(THERE, lambda: asked(what, call, principalArn=role_arn))
+
+    def include(self, place: RegistryPlace, role_arn: str) -> None:
+        """One that is not excluded is success."""
+        call: Any = self._client_of(place.account, place.region).deregister_pull_time_update_exclusion
+        what = f"have {role_arn} leave pull times in {place}"
+        unless(NOT_THERE, lambda: asked(what, call, principalArn=role_arn))

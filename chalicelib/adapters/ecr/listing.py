@@ -12,8 +12,8 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.aws.calls import answer_behind, answered_at, batches, read_answer, read_pages
-from chalicelib.adapters.ecr.registry import NEVER_SCANNED, describe_images, named
+from chalicelib.adapters.aws.calls import answer_behind, answered_at, read_answer, read_pages
+from chalicelib.adapters.ecr.registry import NEVER_SCANNED, describe_all, describe_images, named
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageDetail, ImageRef, Repository, Scan, ScanState
 from chalicelib.domain.images.names import PublicRegistry, RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
@@ -33,7 +33,6 @@ from chalicelib.parsers.wire.wire import read
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
 
-IN_A_BATCH = 100
 REFERRERS_ASKED = 50
 ROWS_ASKED = 1000
 
@@ -68,17 +67,7 @@ class EcrListing:
 
     def describe(self, home: Repository, digests: Collection[str]) -> dict[str, ImageDetail]:
         """By digest, whatever the storage class; what is not there is absent from the answer."""
-        found: dict[str, ImageDetail] = {}
-        for some in batches(sorted(digests), IN_A_BATCH):
-            try:
-                images, _ = self.details(home, [{"imageDigest": d} for d in some])
-                found |= {image.ref.digest: image for image in images}
-            except AbsentError as error:
-                # ECR refuses the whole batch for one image that is not there.
-                if error.what == "image" and len(some) > 1:
-                    for digest in some:
-                        found |= self.describe(home, [digest])
-        return found
+        return describe_all(self._client(home), home, digests)
 
     def details(self, home: Repository, ids: Sequence[Any]) -> tuple[tuple[ImageDetail, ...], Any]:
         """As `describe_images`."""

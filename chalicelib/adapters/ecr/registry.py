@@ -48,6 +48,7 @@ from chalicelib.parsers.images.manifests import BatchImagesPage, ImageFailure, p
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
 
+IN_A_BATCH = 100
 FINDINGS_ASKED = 1000
 NEVER_SCANNED = "never scanned"
 NOT_LISTED = "the answer lists no findings"
@@ -78,6 +79,11 @@ class EcrRegistry:
         client = self._client_of(repository.registry, repository.region)
         images, _ = describe_images(what, client, repository, [{"imageTag": tag}])
         return _the_one(what, images, lambda image: tag in image.tags)
+
+    def tags_now(self, repository: Repository, digests: Collection[str]) -> frozenset[str]:
+        """All tags of these images of a private repository. One that is not there has none."""
+        found = describe_all(self._client_of(repository.registry, repository.region), repository, digests)
+        return frozenset(tag for image in found.values() for tag in image.tags)
 
     def read_manifest(self, ref: ImageRef) -> Manifest:
         """Raises AbsentError where the image is gone, or archived and so not to be had.
@@ -160,6 +166,22 @@ def describe_images(
     answer = asked(what, client.describe_images, **named(home), imageIds=ids, filter={"imageStatus": "ANY"})
     with readable(what):
         return parse_describe_images(told(answer), home.region).images, answer
+
+
+def describe_all(client: ECRClient, home: Repository, digests: Collection[str]) -> dict[str, ImageDetail]:
+    """By digest, whatever the storage class; what is not there is absent from the answer."""
+    found: dict[str, ImageDetail] = {}
+    for some in batches(sorted(digests), IN_A_BATCH):
+        try:
+            ids = [{"imageDigest": digest} for digest in some]
+            images, _ = describe_images(f"describe images of {home.path}", client, home, ids)
+            found |= {image.ref.digest: image for image in images}
+        except AbsentError as error:
+            # ECR refuses the whole batch for one image that is not there.
+            if error.what == "image" and len(some) > 1:
+                for digest in some:
+                    found |= describe_all(client, home, [digest])
+    return found
 
 
 def describe_one(ref: ImageRef, client: ECRClient) -> ImageDetail:

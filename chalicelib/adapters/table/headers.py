@@ -93,6 +93,7 @@ _REST = (
     "twins",
     "kind_read",
     "unreadable",
+    "closing_at",
 )
 
 

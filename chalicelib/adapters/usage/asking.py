@@ -36,7 +36,8 @@ PAUSES = (0.5, 1.0, 2.0, 4.0)
 
 class Asker:
     """`until`: when the look-up must be over, by the clock `now`. `pool`: makes calls that need not wait for each other
-    at once; None: one after the other. `pause` waits for so many seconds."""
+    at once; None: one after the other. `pause` waits for so many seconds. `since`: a look that was begun before does
+    not serve."""
 
     def __init__(
         self,
@@ -44,8 +45,9 @@ class Asker:
         until: datetime,
         pool: Executor | None = None,
         pause: Callable[[float], None] = sleep,
+        since: datetime | None = None,
     ) -> None:
-        self.now, self._until, self._pool, self._pause = now, until, pool, pause
+        self.now, self.since, self._until, self._pool, self._pause = now, since, until, pool, pause
 
     def each(self, work: Callable[[V], T], items: Iterable[V]) -> list[T]:
         """What `work` makes of each item, in their order. `work` itself must not call `each`: it would wait for a
@@ -187,12 +189,13 @@ class CachedPlace:
         self._now, self._lock = now, Lock()
         self._kept = LRUCache[Hashable, tuple[datetime, PlaceAnswer]](most)
 
-    def get(self, place: Hashable, look: Callable[[], L]) -> L:
-        """`look` is not called again for the same place while its last result is kept."""
+    def get(self, place: Hashable, look: Callable[[], L], since: datetime | None = None) -> L:
+        """`look` is not called again for the same place while its last result is kept and was begun at or after
+        `since`."""
         with self._lock:
             kept = self._kept.get(place)
         at = self._now()
-        if kept is not None and at < kept[0]:
+        if kept is not None and at < kept[0] and not _is_older(kept[1], since):
             return cast("L", kept[1])
         looked = look()
         looked.seen_at = at
@@ -200,3 +203,7 @@ class CachedPlace:
         with self._lock:
             self._kept[place] = (until, looked)
         return looked
+
+
+def _is_older(answer: PlaceAnswer, since: datetime | None) -> bool:
+    return since is not None and (answer.seen_at is None or answer.seen_at < since)

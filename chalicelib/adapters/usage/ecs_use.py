@@ -1,15 +1,19 @@
-"""Amazon ECS in one Region: its tasks, its services (also at 0), and what each service may be rolled back to.
+"""Amazon ECS in one Region: its tasks, its services (also at 0), what each service may be rolled back to, its daemons,
+and the newest active revision of each family of task definitions.
 
-Calls: ListClusters; per cluster ListTasks, ListServices (100 a page), DescribeTasks by 100, DescribeServices by 10; per
-task definition DescribeTaskDefinition, remembered, because none ever changes. For a service that is new or was deployed
-anew: ListServiceDeployments, DescribeServiceRevisions by 20, and where these know of no earlier revision
-ListTaskDefinitions of its family; remembered until the next deployment. Independent calls are made at once.
+Calls: ListClusters; per cluster ListTasks, ListServices, ListDaemons (100 a page), DescribeTasks by 100,
+DescribeServices by 10; per task definition DescribeTaskDefinition, remembered, because none ever changes. For a service
+that is new or was deployed anew: ListServiceDeployments, DescribeServiceRevisions by 20, and where these know of no
+earlier revision ListTaskDefinitions of its family; remembered until the next deployment. Per daemon DescribeDaemon,
+DescribeDaemonRevisions by 20. ListTaskDefinitionFamilies; per family DescribeTaskDefinition, remembered for a quarter
+of an hour or longer. Independent calls are made at once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from threading import Condition, Lock
 from typing import Any
@@ -19,7 +23,7 @@ from cachetools import LRUCache, cached
 from chalicelib.adapters.aws.calls import batches, code_of, unless
 from chalicelib.adapters.usage.asking import Asker, PlaceAnswer, Use
 from chalicelib.domain.images.names import ImageName, image_name
-from chalicelib.errors import UpstreamError
+from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.parsers.usage import use_answers as wire
 
 PAGE = 100
@@ -160,8 +164,15 @@ SERVICES_ASKED = 10
 MOST_REMEMBERED = 20_000
 _CLUSTER_GONE = frozenset({"ClusterNotFoundException"})
 _GONE = _CLUSTER_GONE | {"ServiceNotFoundException", "ServiceNotActiveException"}
+_NO_DAEMON = _CLUSTER_GONE | {"DaemonNotFoundException", "UnsupportedFeatureException"}
+NEWEST = "its newest revision"
+FAMILY_KEPT, PER_FAMILY = timedelta(minutes=15), timedelta(seconds=1)
+"""How long the newest revision of a family is remembered: the more families, the longer. ECS answers twenty such calls
+a second, and a look has the time for some 300: looks that get further each time must come to an end."""
 _STOPPED = "STOPPED"
 _DEFINITION_GONE = "Unable to describe task definition"
+Family = tuple[str, str, str]
+"""Account, Region and name."""
 
 
 class _Listed(PlaceAnswer):
@@ -169,6 +180,11 @@ class _Listed(PlaceAnswer):
 
     cluster: str = ""
     batches: list[Sequence[str]] = []
+
+
+class _ListedDaemons(PlaceAnswer):
+    cluster: str = ""
+    arns: list[str] = []
 
 
 class EcsUse:
@@ -179,6 +195,7 @@ class EcsUse:
         # Of threads that want the same definition at once, one asks and the others wait for its answer.
         self._exact = cached(known, lambda client, asker, definition: definition, condition=Condition())(_defined)
         self._history = EcsHistory(self.images, MOST_REMEMBERED)
+        self._families, self._lock = LRUCache[Family, tuple[datetime, Images]](MOST_REMEMBERED), Lock()
 
     def look(self, client: Any, asker: Asker) -> PlaceAnswer:
         looked = PlaceAnswer()
@@ -186,13 +203,59 @@ class EcsUse:
             clusters = self.clusters(client, asker)
             tasks = asker.each(partial(_list_tasks, client, asker), clusters)
             services = asker.each(partial(_list_services, client, asker), clusters)
+            daemons = asker.each(partial(_list_daemons, client, asker), clusters)
             run = asker.each(lambda one: self._tasks(client, asker, *one), _batches(tasks))
             # Those with a service that was not met yet first: a look without time for all must get further each time.
             unmet_first = sorted(_batches(services), key=lambda one: all(map(self._history.knows, one[1])))
             mean = asker.each(lambda one: self._services(client, asker, *one), unmet_first)
-            for found in (tasks, _summed(run), services, mean):
+            kept = asker.each(
+                lambda one: _daemon(client, asker, *one), [(part.cluster, arn) for part in daemons for arn in part.arns]
+            )
+            for found in (tasks, _summed(run), services, mean, daemons, kept):
                 looked.join(found)
         return looked
+
+    def look_at_families(self, account: str, client: Any, asker: Asker) -> PlaceAnswer:
+        """What may be started by the name of a family, although nothing runs it now."""
+        looked, families = PlaceAnswer(), list[Family]()
+        with looked.at("the task definitions of ECS"):
+            for page in asker.pages(
+                client, "list_task_definition_families", "families", str, status="ACTIVE", maxResults=PAGE
+            ):
+                families += [(account, str(client.meta.region_name), name) for name in page]
+        kept = max(FAMILY_KEPT, len(families) * PER_FAMILY)
+        looked.join(asker.each(lambda one: self._family(one, kept, client, asker), sorted(families, key=self._asked)))
+        return looked
+
+    def _asked(self, family: Family) -> float:
+        """Those not met yet first, then those asked about longest ago."""
+        with self._lock:
+            known = self._families.get(family)
+        return known[0].timestamp() if known is not None else 0.0
+
+    def _family(self, family: Family, kept: timedelta, client: Any, asker: Asker) -> PlaceAnswer:
+        part, who = PlaceAnswer(), f"ECS task definition {family[2]}"
+        with part.at(who):
+            for image in self._newest(family, kept, client, asker):
+                part.add(Use(image, who, 0, NEWEST))
+        return part
+
+    def _newest(self, family: Family, kept: timedelta, client: Any, asker: Asker) -> Images:
+        """While AWS throttles, what was told stands for as long again."""
+        now = asker.now()
+        with self._lock:
+            known = self._families.get(family)
+        if known is not None and now - known[0] < kept:
+            return known[1]
+        try:
+            images = _defined(client, asker, family[2])
+        except TransientError:
+            if known is None or now - known[0] >= 2 * kept:
+                raise
+            return known[1]
+        with self._lock:
+            self._families[family] = now, images
+        return images
 
     def clusters(self, client: Any, asker: Asker) -> list[str]:
         return [
@@ -264,6 +327,34 @@ def _list_services(client: Any, asker: Asker, cluster: str) -> _Listed:
         for page in asker.pages(client, "list_services", "serviceArns", str, cluster=cluster, maxResults=PAGE):
             listed.batches += batches(page, SERVICES_ASKED)
     return listed
+
+
+def _list_daemons(client: Any, asker: Asker, cluster: str) -> _ListedDaemons:
+    listed = _ListedDaemons(cluster=cluster)
+    with listed.at(f"the daemons of ECS cluster {name_of(cluster)}", _NO_DAEMON):
+        for page in asker.pages(
+            client, "list_daemons", "daemonSummariesList", wire.DaemonSummary, clusterArn=cluster, maxResults=PAGE
+        ):
+            listed.arns += [one.daemon_arn for one in page]
+    return listed
+
+
+def _daemon(client: Any, asker: Asker, cluster: str, arn: str) -> PlaceAnswer:
+    """Each instance of its capacity providers runs it, and each new one will."""
+    part, who = PlaceAnswer(), f"ECS daemon {name_of(arn)} in cluster {name_of(cluster)}"
+    with part.at(who, _NO_DAEMON):
+        daemon = asker.ask(client, "describe_daemon", wire.DaemonAnswer, daemonArn=arn).daemon
+        for batch in batches([one.arn for one in daemon.current_revisions], REVISIONS_ASKED):
+            answer = asker.ask(
+                client, "describe_daemon_revisions", wire.DaemonRevisions, daemonRevisionArns=list(batch)
+            )
+            refuse_gaps("ecs:DescribeDaemonRevisions", batch, answer.daemon_revisions, answer.failures)
+            for revision in answer.daemon_revisions:
+                if not all(one.image for one in revision.container_images):
+                    raise UpstreamError("ecs:DescribeDaemonRevisions: one that names no images")
+                for image in ecr_images(revision.container_images):
+                    part.add(Use(image, who, 0, "on each instance"))
+    return part
 
 
 def _batches(listed: Sequence[_Listed]) -> list[tuple[str, Sequence[str]]]:

@@ -64,7 +64,7 @@ class EksUse:
 
         def one(digest: str) -> PlaceAnswer:
             ref, index = home.image(digest), digest in subject.indexes
-            return self._kept.get(ref, lambda: self._workloads(client, asker, ref, clusters, index=index))
+            return self._kept.get(ref, lambda: self._workloads(client, asker, ref, clusters, index=index), asker.since)
 
         parts = asker.each(one, sorted(subject.digests))
         looked.join(parts)

@@ -17,7 +17,18 @@ from chalicelib.cli.deploy.deploy_context import DEPLOY_ANEW, EVERY_SECONDS, Dep
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.output import complain, count
 from chalicelib.domain.doctor.parameters import STAGE
-from chalicelib.domain.doctor.stack import TABLE, ChangeSet, Resource, Stack, StackChange, StackState, standing
+from chalicelib.domain.doctor.stack import (
+    EXCLUSION,
+    ROLE,
+    TABLE,
+    ChangeSet,
+    Resource,
+    Stack,
+    StackChange,
+    StackState,
+    standing,
+)
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import ConflictError, InputError, UpstreamError
 
 if TYPE_CHECKING:
@@ -82,8 +93,25 @@ def apply_changes(
             context.ask_for_name("This loses the table.")
         else:
             context.ask("Deploy it?")
+        _hand_over_pull_times(context, former, changes)
         carry_out(context, review)
     return changes, "updated" if former else "created"
+
+
+def _hand_over_pull_times(context: DeployContext, former: Stack | None, changes: Sequence[StackChange]) -> None:
+    """CloudFormation creates no exclusion that is there already, as `doctor --exclude-our-pulls` once left them: those
+    of this stack's roles are ended, and it creates them anew."""
+    if not any(change.action == "Add" and change.kind == EXCLUSION for change in changes):
+        return
+    from chalicelib.adapters.ecr.keeper import EcrPullTimes  # here: other commands must not wait for boto3
+
+    roles = [one.physical for one in context.stacks.resources(former.id) if one.kind == ROLE] if former else []
+    pull_times = EcrPullTimes(lambda _, region: context.sessions.client("ecr", region))
+    place = RegistryPlace(context.region)
+    for arn in sorted(pull_times.excluded(place)):
+        if arn.rpartition("/")[2] in (context.name, *roles):
+            complain(f"the exclusion of {arn} from pull times becomes the stack's")
+            pull_times.include(place, arn)
 
 
 def show_changes(context: DeployContext, changes: Sequence[StackChange]) -> None:

@@ -187,8 +187,10 @@ def compose_summary(
     after: Mapping[Decision, int],
     worst: Sequence[tuple[ImageRef, Decision, Sequence[int] | None]],
     now: datetime,
+    archived_at: datetime | None = None,
 ) -> Alert:
     """One alert for many verdicts: a first fill, a new policy. `before` and `after` count images by decision.
+    `archived_at`: when the first of them that has a grace is archived.
 
     `worst`: the images to name, worst first, each with its open findings by severity (None: not known, or an index);
     ten are shown. Its decision and former one are the worst of each: who was to hear of what was blocked hears that
@@ -198,6 +200,11 @@ def compose_summary(
     lines = [f"{d}: {after.get(d, 0)} (before: {before.get(d, 0)})" for d in kinds]
     named = [f"{decision} {ref}: {summary_words(counts)}" for ref, decision, counts in worst[:MAX_WORST]]
     rest = sum(after.get(d, 0) for d in Decision if d.closes_doors) - len(named)
+    if archived_at is not None and after.get(Decision.QUARANTINE, 0):
+        end = f"{archived_at:%Y-%m-%d %H:%M} UTC"
+        lines.append(
+            f"What is to be quarantined anew is archived from {end} on, unless it is released or waived before"
+        )
     return Alert(
         event=SUMMARY,
         title=f"Summary: {sanitize(why, 80)}",

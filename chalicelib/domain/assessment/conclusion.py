@@ -255,9 +255,16 @@ def conclude(
         number = header.verdict.number + 1 if header.verdict else 1
         verdict = msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
         header = announce(header, verdict, turned, rules.policy.notify, now, quiet=quiet)
-    header = msgspec.structs.replace(header, order=standing_order(header))
+    header = msgspec.structs.replace(header, order=standing_order(header), closing_at=_closing_at(header))
     quiet = quiet or header.left_to_summary is not None
     return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet), now)
+
+
+def _closing_at(header: Header) -> datetime | None:
+    verdict = header.verdict
+    if header.closing_at is None and verdict is not None and verdict.decision.closes_doors:
+        return verdict.decided_at
+    return header.closing_at
 
 
 def _next_refresh(stored: datetime | None, now: datetime) -> datetime:

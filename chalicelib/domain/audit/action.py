@@ -103,6 +103,8 @@ class ActionKind(StrEnum):
     RETENTION_FAILED = "RETENTION_FAILED"
     EXPIRED_BY_ECR = "EXPIRED_BY_ECR"
     LIFECYCLE_WRITTEN = "LIFECYCLE_WRITTEN"
+    LEGAL_HOLD = "LEGAL_HOLD"
+    LEGAL_HOLD_ENDED = "LEGAL_HOLD_ENDED"
 
 
 class ActionRecord(msgspec.Struct, frozen=True):

@@ -43,6 +43,10 @@ class Stack(msgspec.Struct, frozen=True):
     protected: bool = False
 
 
+EXCLUSION = "AWS::ECR::PullTimeUpdateExclusion"
+ROLE = "AWS::IAM::Role"
+
+
 class Resource(msgspec.Struct, frozen=True):
     """`name` is the logical id, `physical` what AWS calls it (empty: not yet made)."""
 

@@ -32,6 +32,8 @@ _HELD = {
     Holding.FUSE: "waits for the fuse",
     Holding.FAILED: "failed, tried again",
     Holding.RESTORING: "waits for ECR to finish restoring the image",
+    Holding.GRACE: "waits until its grace is over",
+    Holding.QUIET: "not done yet, because it was pulled",
 }
 
 
@@ -43,9 +45,9 @@ def done_words(effect: PendingAct, restoring: bool = False) -> str:
     return f"{_DONE[effect.kind]}{how}"
 
 
-def given_up_words(effect: PendingAct) -> str:
+def given_up_words(effect: PendingAct, why: str = GIVEN_UP) -> str:
     how = f" ({effect.method})" if effect.method else ""
-    return f"To {_WISHED[effect.kind]}{how}: {GIVEN_UP}"
+    return f"To {_WISHED[effect.kind]}{how}: {sanitize(why, LONGEST)}"
 
 
 def held_words(effect: PendingAct, held: Deferred) -> str:
@@ -110,8 +112,12 @@ def registry_words(header: Header) -> tuple[str, ...]:
 
 def outcome_words(headers: Iterable[Header]) -> tuple[str, ...]:
     """Of many images: what was done in the registry, what is still to be, and what was left alone, counted."""
-    counted = Counter(words for header in headers for words in _outcomes(header))
-    return tuple(f"{number} {words}" for words, number in counted.most_common())
+    known = list(headers)
+    counted = Counter(words for header in known for words in _outcomes(header))
+    lines = tuple(f"{number} {words}" for words, number in counted.most_common())
+    held = [act.held for header in known for act in header.acts if act.held is not None]
+    ends = [one.until for one in held if one.why is Holding.GRACE and one.until is not None]
+    return (*lines, f"the first of them is archived at {min(ends):%Y-%m-%d %H:%M} UTC") if ends else lines
 
 
 def _outcomes(header: Header) -> Iterator[str]:

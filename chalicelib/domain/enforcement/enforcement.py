@@ -151,17 +151,40 @@ def with_next_act(
     notices = header.notices
     former, acts = header.act, next_acts(header, policy, needed_by, now)
     opened = [e for e in (former, *header.queued) if e is not None]
-    going_on = [next((e for e in opened if _goes_on(e, act, policy)), None) for act in acts]
+    going_on = [next((e for e in opened if _goes_on(e, act, header, policy)), None) for act in acts]
     if not acts:
-        header = msgspec.structs.replace(header, pending=notices, queued=())
+        # An image that is deleted and pushed again has no second grace.
+        announced = () if header.exists else tuple(e for e in opened if e.held and e.held.why is Holding.GRACE)
+        header = msgspec.structs.replace(header, pending=notices, queued=announced)
         return header if former is None else _told_restored(header, former, policy, now)
     first = min(range(len(acts)), key=lambda n: _rests_until(going_on[n], now))
     act, effect, number = acts[first], going_on[first], header.enforcement_number
+    news = effect is None
     if effect is None:
         number += 1
-        effect = PendingAct(act.kind, number, now, method=act.method, held=act.held, quiet=quiet)
+        held = act.held or _grace(header, act, policy, now)
+        effect = PendingAct(act.kind, number, now, method=act.method, held=held, quiet=quiet)
     queued = tuple(e for n, e in enumerate(going_on) if e is not None and n != first)
-    return msgspec.structs.replace(header, pending=(effect, *notices), queued=queued, enforcement_number=number)
+    header = msgspec.structs.replace(header, pending=(effect, *notices), queued=queued, enforcement_number=number)
+    if news and effect.held is not None and effect.held.why is Holding.GRACE:
+        return with_report(header, effect, f"to be archived: {effect.held.detail}", policy.notify, now)
+    return header
+
+
+def _grace(header: Header, act: NextAct, policy: Policy, now: datetime) -> Deferred | None:
+    """Until when an image is not archived although it is to be, so that people can release or waive it."""
+    if act.kind is not ActionType.QUARANTINE or not _has_grace(header, policy):
+        return None
+    until = now + timedelta(minutes=policy.quarantine.grace_minutes)
+    said = f"it is archived at {until:%Y-%m-%d %H:%M} UTC, unless it is released or waived before"
+    return Deferred(Holding.GRACE, said, now, until)
+
+
+def _has_grace(header: Header, policy: Policy) -> bool:
+    """What a person orders is done at once, and what was quarantined and came back is quarantined again at once."""
+    last = header.enforcement
+    was = header.hold is not None or (last is not None and last.kind is ActionType.QUARANTINE)
+    return policy.quarantine.grace_minutes > 0 and header.order is None and not was
 
 
 def _rests_until(effect: PendingAct | None, now: datetime) -> datetime:
@@ -180,7 +203,7 @@ def _told_restored(header: Header, former: PendingAct, policy: Policy, now: date
     return with_report(header, former, "restored: it can be pulled again", policy.notify, now, event=RESTORE)
 
 
-def _goes_on(former: PendingAct, act: NextAct, policy: Policy) -> bool:
+def _goes_on(former: PendingAct, act: NextAct, header: Header, policy: Policy) -> bool:
     """Whether the act waits, or is on its way, as before. What held it may be over by now."""
     if (former.kind, former.method) != (act.kind, act.method):
         return False
@@ -192,6 +215,10 @@ def _goes_on(former: PendingAct, act: NextAct, policy: Policy) -> bool:
             return act.held is not None and act.held.why is held.why
         case Holding.RUNNING:
             return act.held is None and policy.quarantine.when_running == "alert"
+        case Holding.GRACE:
+            return act.held is None and _has_grace(header, policy)
+        case Holding.QUIET:
+            return act.held is None and header.order is None
     return act.held is None
 
 

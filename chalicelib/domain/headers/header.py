@@ -82,7 +82,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     `order`: a person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `queued`: acts that
     are wanted too, and let the one in `pending` go first. `twins`: where else the digest lies, as paths: of a public
     image in private repositories, of a private one in public ones. `kind_read`: `kind` is what the manifest says, else
-    the media type alone; `unreadable`: `Manifest.unreadable`. `newer`: fields of a later version, which wrote the
+    the media type alone; `unreadable`: `Manifest.unreadable`. `closing_at`: when its verdict first closed the doors,
+    whatever it says by now. `newer`: fields of a later version, which wrote the
     header while both were at work; they are put back as they came.
     """
 
@@ -132,6 +133,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     twins: tuple[str, ...] = ()
     kind_read: bool = False
     unreadable: str | None = None
+    closing_at: datetime | None = None
     newer: tuple[object, ...] = ()
 
     @property

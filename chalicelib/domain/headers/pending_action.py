@@ -48,7 +48,9 @@ def queue_of(key: str) -> str:
 class Holding(StrEnum):
     """Why an act that is wanted is not done now.
 
-    OBSERVE (`enforcement.next_acts`) is recorded and not reported. RUNNING and FUSE (`check_preconditions`): people are
+    OBSERVE (`enforcement.next_acts`) is recorded and not reported. GRACE (`enforcement.with_next_act`): people are told
+    when it will be done, and may prevent it until then. QUIET (`check_preconditions`): a pull that no look-up explains
+    delays it; people are told once. RUNNING and FUSE (`check_preconditions`): people are
     told once, of the fuse by one alert of its own. RESTORING (both): told when it takes too long. FAILED: the registry
     could not be read (`enforce_verdict`), does not have the image (`check_preconditions`, not told), or refused
     (`finish_act.fail_act`); told once.
@@ -59,6 +61,8 @@ class Holding(StrEnum):
     FUSE = "FUSE"
     FAILED = "FAILED"
     RESTORING = "RESTORING"
+    GRACE = "GRACE"
+    QUIET = "QUIET"
 
 
 class Deferred(msgspec.Struct, frozen=True):

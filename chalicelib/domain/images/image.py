@@ -191,7 +191,8 @@ class InUse(msgspec.Struct, frozen=True):
     """Whether the image runs: Inspector's `inUseCount` (None: it did not say) and `lastInUseAt`, seen at `seen_at`.
 
     `looked`: we have looked ourselves where images run; then `by` names what runs it or may start it, and `blind` the
-    places that could not be looked at, with the reason; each a sentence, ten at most, then how many more.
+    places that could not be looked at, with the reason; each a sentence, ten at most, then how many more. `left_out`:
+    what was not asked by intent (switched off in the policy, Regions that are not in use); it is not stored.
     """
 
     state: InUseState = InUseState.UNKNOWN
@@ -201,6 +202,7 @@ class InUse(msgspec.Struct, frozen=True):
     by: tuple[str, ...] = ()
     blind: tuple[str, ...] = ()
     looked: bool = False
+    left_out: tuple[str, ...] = ()
 
     def beside(self, told: InUse | None) -> InUse:
         """What stands when a scanner has `told` something: our own look-up of the last day knows more than its 0."""

@@ -39,6 +39,7 @@ from chalicelib.domain.policy.section import (
     SlaDays,
     Stale,
     Unscanned,
+    UseLookup,
     WaiverLimits,
 )
 from chalicelib.errors import PolicyError
@@ -252,6 +253,7 @@ class PolicyDocument(ConditionPart, frozen=True):
     history_days: PositiveDays = 90
     sla_days: SlaDays = SlaDays()
     quarantine: Quarantine = Quarantine()
+    in_use: UseLookup = UseLookup()
     rules: Annotated[tuple[Rule, ...], Meta(max_length=200)] = ()
     retention: Annotated[tuple[Retention, ...], Meta(max_length=200)] = ()
     replication: Replication = Replication()

@@ -87,10 +87,26 @@ class SlaDays(ConditionPart, frozen=True):
 
 
 class Quarantine(ConditionPart, frozen=True):
-    """When an image is archived, which makes it impossible to pull: whether it may run, and how many in an hour."""
+    """When an image is archived, which makes it impossible to pull: whether it may run, how many in an hour, and how
+    long after people were told of it (0: at once; a person's order never waits)."""
 
     when_running: Literal["alert", "proceed"] = "alert"
     max_per_hour: Annotated[int, Meta(ge=1, le=1_000)] = 20
+    grace_minutes: Annotated[int, Meta(ge=0, le=10_080)] = 0
+
+
+PlaceWord = Literal["app-runner", "sagemaker", "codebuild"]
+
+
+QuietDays = Annotated[int, Meta(ge=0, le=365)]
+
+
+class UseLookup(ConditionPart, frozen=True):
+    """Which places are asked besides about who runs an image, before it is taken away; and for how many days after the
+    first closing verdict a pull that no look-up explains delays that."""
+
+    quiet_days: QuietDays = 7
+    places: Annotated[tuple[PlaceWord, ...], Meta(max_length=10)] = ()
 
 
 class Rule(ConditionPart, frozen=True):
@@ -102,6 +118,7 @@ class Rule(ConditionPart, frozen=True):
     description: Annotated[str, Meta(max_length=500)] = ""
     count: CountTest | UnsetType = UNSET
     enforce: Literal["repository-policy"] | UnsetType = UNSET
+    quiet_days: QuietDays | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if not RULE_ID.fullmatch(self.id):
@@ -110,6 +127,8 @@ class Rule(ConditionPart, frozen=True):
             raise ValueError(f"id {self.id!r} is a word of Lazaretto's own; choose another")
         if self.enforce is not UNSET and not self.decision.closes_doors:
             raise ValueError("enforce needs the decision block or quarantine")
+        if self.quiet_days is not UNSET and not self.decision.closes_doors:
+            raise ValueError("quiet_days needs the decision block or quarantine")
 
     @property
     def decision(self) -> Decision:

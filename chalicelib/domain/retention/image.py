@@ -58,7 +58,8 @@ class Guard(msgspec.Struct, frozen=True):
 class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
     """`contains`: the digests an index needs; None: unknown; () of everything else. `subject`: what it says it refers
     to, which any image may. `parents`: indexes that hold it or held it. `guard` None: only rules keep it. `attached`: a
-    signature, SBOM or attestation of another image: it is never started, and is in use where that is."""
+    signature, SBOM or attestation of another image: it is never started, and is in use where that is. `decision` of its
+    verdict."""
 
     digest: str
     tags: tuple[str, ...] = ()
@@ -73,6 +74,7 @@ class RetainedImage(msgspec.Struct, frozen=True, kw_only=True):
     parents: tuple[str, ...] = ()
     guard: Guard | None = None
     attached: bool = False
+    decision: Decision = Decision.PENDING
 
     @property
     def goes_with(self) -> str | None:
@@ -130,6 +132,7 @@ def retained_image(
         parents=tuple(sorted(header.parents)) if header else (),
         guard=guard,
         attached=artifact and (subject is not None or inner),
+        decision=header.decision if header is not None else Decision.PENDING,
     )
 
 

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from chalicelib.domain.images.image import InUse, InUseState
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import QUARANTINED, RetainedImage
+from chalicelib.domain.retention.legal_hold import LEGAL_HOLD
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.domain.retention.lifecycle_policy import (
     COUNT,
@@ -78,7 +79,7 @@ def _difference(
     use = uses.get(image.digest)
     if use is None or use.state is not InUseState.NO:
         return LifecycleDifference(image, Danger.RUNNING, native, decision, use)
-    if image.guard is not None and image.guard.by == QUARANTINED:
+    if image.guard is not None and image.guard.by in (QUARANTINED, LEGAL_HOLD):
         return LifecycleDifference(image, Danger.EVIDENCE, native, decision)
     if not decision.taken:
         return LifecycleDifference(image, Danger.KEPT, native, decision)
@@ -89,7 +90,8 @@ NEVER_REACHED = 10 * MOST_IMAGES
 """More images than a repository may hold: a rule with this count only keeps."""
 UNSAID = (
     "that what runs, or may run, stays",
-    "that what is quarantined or waived stays",
+    "that what is quarantined, waived or under legal hold stays",
+    "that the newest image of a line that is ALLOW or WARN stays",
     "that an image stays until its replicas are there",
     "max_share and max_images",
     "that signatures kept as tags (sha256-….sig) go with their image: it counts them as images",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -73,7 +74,7 @@ MAX_IMAGES = 1_000
 class RetentionDecision(msgspec.Struct, frozen=True):
     """`by`: the part of the policy that keeps or takes the image (`retention[0].keep.newest`, `retention[0]`), or a
     word of `retention.py` (`running`, `index`, …). `why`: for people. `asked`: whether it runs, where that was looked
-    up. `open`: it stays only because that was not looked up."""
+    up, in a look begun at `asked_at`. `open`: it stays only because that was not looked up."""
 
     image: RetainedImage
     taken: bool
@@ -81,6 +82,7 @@ class RetentionDecision(msgspec.Struct, frozen=True):
     why: str
     asked: InUseState | None = None
     open: bool = False
+    asked_at: datetime | None = None
 
 
 class RetentionPlan(msgspec.Struct, frozen=True):

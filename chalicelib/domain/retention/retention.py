@@ -1,7 +1,8 @@
 """Which images of a repository stay and which go, by the policy's `retention`. Pure.
 
 An image stays while any part of `keep` holds. Whatever the rule says, an image stays that runs or may run, that is
-quarantined, waived, archived or being restored, that a kept index needs, or whose replica is not proven; and so does
+quarantined, waived, archived or being restored, that a kept index needs, whose replica is not proven, or that is the
+newest of its line that is ALLOW or WARN: what people would go back to; and so does
 one of which any of this is unknown. A signature, an SBOM or an attestation goes with its subject.
 
 There are two steps, because looking up who runs an image is expensive: `judge` says what the rules would take, and
@@ -17,14 +18,18 @@ from datetime import datetime, timedelta
 import msgspec
 from msgspec import UNSET
 
+from chalicelib.domain.headers.header import line_name
 from chalicelib.domain.images.image import InUse, InUseState, Repository, StorageStatus
 from chalicelib.domain.images.text import Globs
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.section import Retention
 from chalicelib.domain.retention.image import QUARANTINED, WAIVED, RetainedImage, names_subject, within
+from chalicelib.domain.retention.legal_hold import LEGAL_HOLD
 from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, by_digest, conclude
 
 NO_RULE, STORED, NO_TIME, UNTAGGED = "no rule", "archived", "no push time", "untagged"
-INDEX, SUBJECT, RUNNING, REPLICA = "index", "subject", "running", "replica"
+INDEX, SUBJECT, RUNNING, REPLICA, LINE = "index", "subject", "running", "replica", "line"
+PULLED_AT_EASE = (Decision.ALLOW, Decision.WARN)
 NEW = "new since"
 _VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.\d+)?(?:[-+.].*)?")
 _SHOWN = 19
@@ -108,7 +113,7 @@ def _asked(
     use = uses.get(decision.image.digest)
     if use is None:
         return _kept(decision, RUNNING, "whether it runs was not looked up: too many at once", open_=True)
-    decision = msgspec.structs.replace(decision, asked=use.state)
+    decision = msgspec.structs.replace(decision, asked=use.state, asked_at=use.seen_at)
     if use.state is not InUseState.NO:
         return _kept(decision, RUNNING, running_words(use))
     if missing is None:
@@ -116,6 +121,19 @@ def _asked(
     if (why := missing.get(decision.image.digest)) is not None:
         return _kept(decision, REPLICA, why)
     return decision
+
+
+def newest_of_lines(images: Collection[RetainedImage]) -> dict[str, str]:
+    """The newest image of each line that is ALLOW or WARN, by digest, with the name of its line. Untagged images are a
+    line of their own here, without those that belong to an index: what is started by digest needs a newest one too."""
+    held = {digest for image in images for digest in image.contains or ()}
+    found: dict[str, str] = {}
+    for image in sorted(images, key=lambda image: image.age_order):
+        if image.decision not in PULLED_AT_EASE or image.storage is not StorageStatus.ACTIVE:
+            continue
+        if image.tags or not (image.parents or image.digest in held):
+            found[line_name(image.tags) if image.tags else UNTAGGED] = image.digest
+    return {digest: line for line, digest in found.items()}
 
 
 class _Book:
@@ -130,6 +148,7 @@ class _Book:
         self._newest = set() if keep.newest is UNSET else {i.digest for i in counted[: keep.newest]}
         self._minor = {} if keep.newest_per_minor is UNSET else _newest_per_minor(counted, keep.newest_per_minor)
         self._held = {digest for image in images.values() for digest in image.contains or ()}
+        self._lines = newest_of_lines(images.values())
 
     def decision(self, image: RetainedImage) -> RetentionDecision:
         """Without what a kept index or subject keeps: `_closed` adds that."""
@@ -137,6 +156,8 @@ class _Book:
             return RetentionDecision(image, False, image.guard.by, image.guard.why)
         if (kept := self._kept_by_inner(image)) is not None:
             return kept
+        if (line := self._lines.get(image.digest)) is not None:
+            return RetentionDecision(image, False, LINE, f"the newest of line {line} that is {image.decision}")
         if image.storage is not StorageStatus.ACTIVE and not self._follows(image):
             what = "being restored" if image.storage is StorageStatus.ACTIVATING else "archived already"
             return RetentionDecision(image, False, STORED, what)
@@ -152,7 +173,7 @@ class _Book:
         """An image that is needed or is evidence was pulled by the indexes that hold it, on every level."""
         for digest in sorted(within(index.digest, self._images)):
             guard = self._images[digest].guard
-            if guard is not None and guard.by in (QUARANTINED, WAIVED):
+            if guard is not None and guard.by in (QUARANTINED, WAIVED, LEGAL_HOLD):
                 return RetentionDecision(index, False, guard.by, f"it holds {_short(digest)}: {guard.why}")
         return None
 

@@ -55,6 +55,8 @@ class BlastRadius(msgspec.Struct, frozen=True):
     def lines(self) -> tuple[str, ...]:
         """For people, harmless on any screen; escaping for one medium is that medium's business."""
         lines = [f"Running: {_running(self.in_use)}", f"Last pulled: {self._pulled}", f"Tags: {_some(self.tags)}"]
+        if self.in_use.left_out:
+            lines.insert(1, f"Not asked: {_some(self.in_use.left_out, '; ')}")
         if self.indexes:
             lines.append(f"In indexes: {_some(_index_words(one) for one in self.indexes)}")
         lines.append(f"Clean and newer: {self.newer.tag}" if self.newer else self.why_none)
@@ -137,7 +139,7 @@ def _running(use: InUse) -> str:
     if use.state is InUseState.YES:
         return _some(use.by, "; ") if use.by else "yes, says Inspector"
     if use.state is InUseState.NO:
-        return "nothing, in any place that can pull it"
+        return "nothing, in any place that was asked"
     return f"cannot be told: {_some(use.blind, '; ')}" if use.blind else "cannot be told"
 
 

@@ -1,4 +1,5 @@
-"""Amazon ECS as moto lacks it: services that run tasks, pulled from the local ECR, and their deployments and revisions.
+"""Amazon ECS as moto lacks it: services that run tasks, pulled from the local ECR, their deployments and revisions, and
+daemons.
 
 moto starts no tasks for a service, knows no digests, and advances a task at each look. Clusters and task definitions
 stay moto's. A task whose image cannot be pulled (deleted, archived, being restored) fails to start, and ECS sends an
@@ -49,12 +50,15 @@ class LocalTask(Task):
 
 
 class LocalEcs(EC2ContainerServiceBackend):
-    """The ECS of one account and Region. `deployed` by service ARN, `revisions` by revision ARN."""
+    """The ECS of one account and Region. `deployed` by service ARN, `revisions` by revision ARN, `daemons` by ARN, as
+    DescribeDaemon words them, and `daemon_revisions`."""
 
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)
         self.deployed: dict[str, list[Raw]] = {}
         self.revisions: dict[str, Raw] = {}
+        self.daemons: dict[str, Raw] = {}
+        self.daemon_revisions: dict[str, Raw] = {}
 
     @property
     def _url_module(self) -> Any:
@@ -84,6 +88,26 @@ class LocalEcs(EC2ContainerServiceBackend):
         service.desired_count = 0
         self._fill(service)
         return service
+
+    def describe_task_definition(self, task_definition_str: str) -> TaskDefinition:
+        """Of a family the newest active one, which moto does not look at."""
+        family = task_definition_str.rpartition("/")[2]
+        if ":" not in family:
+            task_definition_str = f"{family}:{max(self.active(family), default=0)}"
+        return super().describe_task_definition(task_definition_str)
+
+    def active(self, family: str) -> list[int]:
+        revisions = self.task_definitions.get(family, {})
+        return [number for number, one in revisions.items() if one.status == "ACTIVE"]
+
+    def hold_daemon(self, name: str, cluster: str, image: str) -> None:
+        """As if CreateDaemon had been called and its first deployment were over."""
+        cluster_arn = self._get_cluster(cluster).arn
+        arn = f"{cluster_arn.replace(':cluster/', ':daemon/')}/{name}"
+        revision = f"{arn.replace(':daemon/', ':daemon-revision/')}/1"
+        self.daemons[arn] = {"daemonArn": arn, "clusterArn": cluster_arn, "currentRevisions": [{"arn": revision}]}
+        images = [self._resolved({"name": name, "image": image})]
+        self.daemon_revisions[revision] = {"daemonRevisionArn": revision, "daemonArn": arn, "containerImages": images}
 
     def list_services(self, *args: Any, **named: Any) -> list[str]:
         active = {service.arn for service in self.services.values() if service.status == "ACTIVE"}
@@ -170,6 +194,9 @@ class LocalEcsResponse(EC2ContainerServiceResponse):
         arns = self._ecs.list_task_definitions(self._get_param("familyPrefix"))
         return ActionResult({"taskDefinitionArns": arns[::-1] if self._get_param("sort") == "DESC" else arns})
 
+    def list_task_definition_families(self) -> ActionResult:
+        return ActionResult({"families": [name for name in self._ecs.task_definitions if self._ecs.active(name)]})
+
     def list_service_deployments(self) -> ActionResult:
         service = self._ecs._get_service(self._get_param("cluster", "default"), self._get_param("service"))
         if service.status != "ACTIVE":
@@ -181,6 +208,22 @@ class LocalEcsResponse(EC2ContainerServiceResponse):
         known = self._ecs.revisions
         failures = [{"arn": arn, "reason": "MISSING"} for arn in asked if arn not in known]
         return ActionResult({"serviceRevisions": [known[a] for a in asked if a in known], "failures": failures})
+
+    def list_daemons(self) -> ActionResult:
+        cluster = self._get_param("clusterArn")
+        arns = [arn for arn, daemon in self._ecs.daemons.items() if daemon["clusterArn"] == cluster]
+        return ActionResult({"daemonSummariesList": [{"daemonArn": arn} for arn in arns]})
+
+    def describe_daemon(self) -> ActionResult:
+        daemon = self._ecs.daemons.get(self._get_param("daemonArn"))
+        if daemon is None:
+            raise JsonRESTError("DaemonNotFoundException", "Daemon not found.")
+        return ActionResult({"daemon": daemon})
+
+    def describe_daemon_revisions(self) -> ActionResult:
+        asked, known = self._get_param("daemonRevisionArns", []), self._ecs.daemon_revisions
+        failures = [{"arn": arn, "reason": "MISSING"} for arn in asked if arn not in known]
+        return ActionResult({"daemonRevisions": [known[a] for a in asked if a in known], "failures": failures})
 
 
 def _pulled(name: ImageName | None) -> HeldImage | None:

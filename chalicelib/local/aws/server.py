@@ -22,6 +22,7 @@ from moto.core import responses as moto_responses
 from moto.core.base_backend import BackendDict
 from moto.core.serialize import XFormedAttributePicker
 from moto.dynamodb.models import dynamodb_backends
+from moto.ec2.models import ec2_backends
 from moto.ecr.models import ecr_backends
 from moto.ecs.models import ecs_backends
 from moto.inspector2.models import inspector2_backends
@@ -36,6 +37,8 @@ from chalicelib.local.aws.deployment import ACCOUNT, RulePlan
 from chalicelib.local.aws.dynamo import LocalDynamo, QuickPicker
 from chalicelib.local.aws.ecs import LocalEcs
 from chalicelib.local.aws.messages import LocalQueues, queues_of
+from chalicelib.local.aws.regions import TARGET as APP_RUNNER
+from chalicelib.local.aws.regions import AppRunner, LocalEc2
 from chalicelib.local.ecr.answers import ServedEcr
 from chalicelib.local.ecr.ecr import LocalEcr
 from chalicelib.local.ecr.public import TARGET, EcrPublic
@@ -48,6 +51,7 @@ POLL_SECONDS = 0.05
 """How often a server looks whether it is to end: that long a stop takes at most."""
 _EXTENDED: dict[Any, type] = {
     dynamodb_backends: LocalDynamo,
+    ec2_backends: LocalEc2,
     ecr_backends: ServedEcr,
     ecs_backends: LocalEcs,
     inspector2_backends: LocalInspector,
@@ -105,7 +109,7 @@ class LocalAws:
     ) -> None:
         self.region, self.lock = region, RLock()
         self.clock, self._restore_takes = LocalClock(), restore_takes
-        self.public = EcrPublic(ACCOUNT)
+        self.public, self.app_runner = EcrPublic(ACCOUNT), AppRunner()
         self._rules = rules
         self._posts: dict[str, Post] = {"/local/events": self._take_events}
         self._moto = _Dispatcher()
@@ -186,6 +190,8 @@ class LocalAws:
             return self._local(Request(environ))(environ, start_response)
         if target.startswith(TARGET):
             return self._ecr_public(Request(environ), target)(environ, start_response)
+        if target.startswith(APP_RUNNER):
+            return self._app_runner(Request(environ), target)(environ, start_response)
         with self.lock:
             return list(self._moto(environ, start_response))
 
@@ -202,6 +208,10 @@ class LocalAws:
         with self.lock:
             status, body = self.public.answer(target.removeprefix(TARGET), json.loads(request.get_data() or b"{}"))
         return Response(body, status, content_type="application/x-amz-json-1.1")
+
+    def _app_runner(self, request: Request, target: str) -> Response:
+        status, said = self.app_runner.answer(target.removeprefix(APP_RUNNER), json.loads(request.get_data() or b"{}"))
+        return _json(said, status)
 
     def _take_events(self, body: bytes) -> dict[str, Any]:
         events = json.loads(body)

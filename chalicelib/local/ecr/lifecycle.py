@@ -71,6 +71,13 @@ class LifecycleAnswers(ECRResponse):
         excluded[arn] = self._ecr.clock.now().timestamp()
         return PlainAnswer({"principalArn": arn, "createdAt": excluded[arn]})
 
+    def deregister_pull_time_update_exclusion(self) -> ActionResult:
+        arn, excluded = str(self._get_param("principalArn")), self._excluded()
+        if arn not in excluded:
+            raise EcrRefusal("ExclusionNotFoundException", f"{arn} is not excluded")
+        del excluded[arn]
+        return PlainAnswer({"principalArn": arn})
+
     def list_pull_time_update_exclusions(self) -> ActionResult:
         size = min(int(self._get_param("maxResults") or ROWS), ROWS)
         page, more = page_of(sorted(self._excluded()), self._get_param("nextToken"), size)

@@ -101,7 +101,9 @@ class Story:
 
     def _stop(self, page: StoryPage) -> None:
         scanned_at = self.world.look().scanned_at
-        page.happens("The service is deleted. At the next look-up nothing runs the image any more.")
+        page.happens(
+            "The service and its task definition are deleted. At the next look-up nothing runs the image any more."
+        )
         self.world.undeploy()
         self.world.wait(RECHECK + A_MINUTE)
         seen = page.looks()

@@ -212,8 +212,10 @@ def run_service(
 
 
 def stop_service(client: Any, name: str = "web", cluster: str = DEFAULT_CLUSTER) -> None:
-    """Deletes the service and its tasks."""
+    """Deletes the service and its tasks, and deregisters its task definitions: by their family they may be started."""
     client.delete_service(cluster=cluster, service=name, force=True)
+    for arn in client.list_task_definitions(familyPrefix=name)["taskDefinitionArns"]:
+        client.deregister_task_definition(taskDefinition=arn)
 
 
 def _names(arns: list[str]) -> set[str]:

@@ -1,5 +1,5 @@
-"""What AWS answers about who runs images, or may: ECS, Lambda, EventBridge, Inspector, ECR's policies, STS. Not judged
-here.
+"""What AWS answers about who runs images, or may: ECS, Lambda, EventBridge, Batch, App Runner, SageMaker, CodeBuild,
+Inspector, ECR's policies, EC2 (Regions), STS. Not judged here.
 
 What an answer is about has no default: an answer without it is refused, because "nothing" would be read as "none".
 Sources: the API references of the services; names are AWS's own, in our spelling.
@@ -139,6 +139,14 @@ class PolicyTextAnswer(Lower):
     policy_text: str
 
 
+class TaggedImage(Lower):
+    image_tags: list[str] = []
+
+
+class TaggedImages(Lower):
+    image_details: list[TaggedImage]
+
+
 class Failure(Lower):
     """`reason` MISSING: it is gone, or never was."""
 
@@ -228,6 +236,145 @@ class Definition(Lower):
 
 class DefinitionAnswer(Lower):
     task_definition: Definition
+
+
+class DaemonSummary(Lower):
+    daemon_arn: str
+
+
+class Daemon(Lower):
+    """Without revisions while its first deployment has not begun."""
+
+    current_revisions: list[RevisionSummary] = []
+
+
+class DaemonAnswer(Lower):
+    daemon: Daemon
+
+
+class DaemonRevision(Lower):
+    container_images: list[EcsContainer]
+
+
+class DaemonRevisions(Lower):
+    daemon_revisions: list[DaemonRevision]
+    failures: list[Failure] = []
+
+
+# ---- AWS Batch
+
+
+class BatchTask(Lower):
+    containers: list[EcsContainer]
+
+
+class BatchTasks(Lower):
+    task_properties: list[BatchTask]
+
+
+class BatchPod(Lower):
+    containers: list[EcsContainer] = []
+    init_containers: list[EcsContainer] = []
+
+
+class BatchPods(Lower):
+    pod_properties: BatchPod
+
+
+class BatchContainers(Lower):
+    """What starts containers, in one of three forms."""
+
+    container: EcsContainer | None = None
+    container_properties: EcsContainer | None = None
+    ecs_properties: BatchTasks | None = None
+    eks_properties: BatchPods | None = None
+
+    @property
+    def all(self) -> list[EcsContainer]:
+        plain = [one for one in (self.container, self.container_properties) if one is not None]
+        tasks = self.ecs_properties.task_properties if self.ecs_properties is not None else []
+        pods = [self.eks_properties.pod_properties] if self.eks_properties is not None else []
+        of_tasks = [one for task in tasks for one in task.containers]
+        return plain + of_tasks + [one for pod in pods for one in (*pod.init_containers, *pod.containers)]
+
+
+class BatchNodes(Lower):
+    node_range_properties: list[BatchContainers]
+
+
+class JobDefinition(BatchContainers, kw_only=True):
+    job_definition_name: str
+    revision: int
+    node_properties: BatchNodes | None = None
+
+    @property
+    def images(self) -> list[str | None]:
+        nodes = self.node_properties.node_range_properties if self.node_properties is not None else []
+        return [one.image for part in (self, *nodes) for one in part.all]
+
+
+# ---- AWS App Runner, Amazon SageMaker, AWS CodeBuild
+
+
+class AppRunnerSummary(Upper):
+    service_name: str
+    service_arn: str
+
+
+class ImageRepository(Upper):
+    image_identifier: str
+
+
+class AppRunnerSource(Upper):
+    """Without `image_repository` where it is built from source code."""
+
+    image_repository: ImageRepository | None = None
+
+
+class AppRunnerService(Upper):
+    source_configuration: AppRunnerSource
+
+
+class AppRunnerAnswer(Upper):
+    service: AppRunnerService
+
+
+class ModelSummary(Upper):
+    model_name: str
+
+
+class ModelContainer(Upper):
+    image: str | None = None
+
+
+class Model(Upper):
+    primary_container: ModelContainer | None = None
+    containers: list[ModelContainer] = []
+
+
+class BuildEnvironment(Lower):
+    image: str
+
+
+class Project(Lower):
+    name: str
+    environment: BuildEnvironment
+
+
+class Projects(Lower):
+    projects: list[Project]
+
+
+# ---- Amazon EC2: the Regions of an account
+
+
+class RegionAnswer(Upper):
+    region_name: str
+    opt_in_status: str
+
+
+class RegionsAnswer(Upper):
+    regions: list[RegionAnswer]
 
 
 # ---- who pulls the images of a task

@@ -20,6 +20,8 @@ SOON_FOR = timedelta(hours=6)
 """A look-up that had no time for all of a large account gets further the next time; one that never ends is no reason to
 ask every minute for ever."""
 GONE_AGAIN = timedelta(minutes=5)
+QUIET_AGAIN = timedelta(hours=1)
+"""So that a workload that is started meanwhile is seen, and a rule that asks for fewer days counts."""
 SHOWN = 3
 
 
@@ -29,22 +31,30 @@ def check_preconditions(
     state: RegistryState,
     policy: Policy,
     now: datetime,
+    quiet_until: datetime | None,
     acquire_quota: Callable[[], datetime | None],
 ) -> Deferred | None:
-    """None: it is to be done. `header.in_use` was looked up just now. The fuse is asked last: it counts who asks."""
+    """None: it is to be done. `header.in_use` was looked up just now. `quiet_until`: until when a pull delays it. The
+    fuse is asked last: it counts who asks."""
     former = effect.held
     if former is not None and former.why is Holding.OBSERVE:
         return former
     if former is not None and former.why is Holding.RESTORING:
         return Deferred(former.why, former.detail, former.since, now + RESTORE_ASKED_EVERY)
+    if former is not None and former.why is Holding.GRACE and former.until is not None and now < former.until:
+        return former
     if state.detail is None and effect.kind is not ActionType.UNBLOCK:
         return Deferred(Holding.FAILED, "the registry does not have the image (any more)", now, now + GONE_AGAIN)
     if not effect.kind.takes_away:
         return None
     if (running := is_running(header.in_use, policy)) is not None:
         return Deferred(Holding.RUNNING, running, now, now + _asked_again(header.in_use, former, now))
-    until = acquire_quota()
-    return None if until is None else Deferred(Holding.FUSE, "the fuse has blown", now, until)
+    if quiet_until is not None and now < quiet_until and policy.quarantine.when_running == "alert":
+        end = f"{quiet_until:%Y-%m-%d %H:%M} UTC"
+        said = f"no place that was asked runs it, but it was pulled after its push day: it waits until {end}"
+        return Deferred(Holding.QUIET, said, now, min(quiet_until, now + QUIET_AGAIN))
+    whole_at = acquire_quota()
+    return None if whole_at is None else Deferred(Holding.FUSE, "the fuse has blown", now, whole_at)
 
 
 def is_running(use: InUse, policy: Policy) -> str | None:

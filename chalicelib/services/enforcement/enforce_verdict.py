@@ -17,11 +17,14 @@ from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.enforcement.act_words import held_words, would_words
 from chalicelib.domain.enforcement.enforcement import ARCHIVE
+from chalicelib.domain.enforcement.pull_brake import braked_until
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Hold, Holding, PendingAct, Stage
+from chalicelib.domain.images.image import InUseState, Kind
+from chalicelib.domain.images.verdict import Reason
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
-from chalicelib.services.assessment.write_header import decide_image, desired_state, send_again
+from chalicelib.services.assessment.write_header import decide_image, desired_state, members_of, send_again
 from chalicelib.services.enforcement.acquire_quota import acquire_quota
 from chalicelib.services.enforcement.check_preconditions import check_preconditions, is_running
 from chalicelib.services.enforcement.finish_act import (
@@ -70,13 +73,14 @@ def hold_act(
         record_failure(after, known, held.detail, context)
     slow = held.why is Holding.RESTORING and now - held.since > SLOW_RESTORE and RESTORE not in effect.reported
     kept = msgspec.structs.replace(effect, held=held, reported=(*effect.reported, RESTORE) if slow else effect.reported)
-    loud = msgspec.structs.replace(kept, quiet=kept.quiet and held.why is not Holding.RUNNING)
+    waits = held.why in (Holding.RUNNING, Holding.QUIET)
+    loud = msgspec.structs.replace(kept, quiet=kept.quiet and not waits)
     after = with_act(after, loud)
     if slow:
         minutes = int((now - held.since).total_seconds() // 60)
         said = f"ECR has been restoring it for {minutes} minutes and has not finished"
         after = with_report(after, kept, said, rules.policy.notify, now, event=RESTORE, always=True)
-    elif news and (held.why is Holding.RUNNING or state is None):
+    elif news and (waits or state is None):
         failed = held.why is Holding.FAILED
         after = with_report(after, kept, held_words(kept, held), rules.policy.notify, now, always=failed)
     put_act(before, with_due(after, now), rules, context)
@@ -139,11 +143,18 @@ class _Doing:
             put_act(before, after, self.rules, self.context)
             return
         now, policy = self.context.clock.now(), self.rules.policy
-        held_by = check_preconditions(after, effect, state, policy, now, lambda: self._ask_fuse(effect))
+        quiet_until = braked_until(after, self._reasons(after), policy) if effect.kind.takes_away else None
+        held_by = check_preconditions(after, effect, state, policy, now, quiet_until, lambda: self._ask_fuse(effect))
         if held_by is not None:
             hold_act(before, after, effect, held_by, state, self.rules, self.context)
             return
         self._do(*self._begin(before, after, effect, state))
+
+    def _reasons(self, header: Header) -> list[Reason]:
+        """Of an index those of its images: its own only says that they are bad."""
+        images = members_of(header, self.context) if header.kind is Kind.INDEX else ()
+        verdicts = (one.verdict for one in (header, *images) if one is not None)
+        return [reason for verdict in verdicts if verdict is not None for reason in verdict.reasons]
 
     def take_over(self, header: Header, effect: PendingAct) -> None:
         """Another worker has begun it. While that one may be alive it is left alone; then the act is done again where
@@ -157,7 +168,7 @@ class _Doing:
         if state is None:
             return
         if is_reached(header, effect, state, self.context):
-            finish_act(header, effect, state, self.rules, self.context)
+            self._end(header, effect, state)
         elif self._still_to_be_done(header, effect, state):
             self._do(self._claimed(header, begun, effect, state), effect)
         else:
@@ -174,8 +185,9 @@ class _Doing:
     def _decided(self, before: Header, wished: PendingAct, state: RegistryState) -> Header:
         known = observed(before, state)
         if wished.kind.takes_away:
-            in_use = find_use(known, self.context, whole=wished.kind is ActionType.BLOCK)
-            known = msgspec.structs.replace(known, in_use=in_use)
+            tags = state.detail.tags if state.detail is not None else ()
+            in_use = find_use(known, self.context, whole=wished.kind is ActionType.BLOCK, tags=tags)
+            known = msgspec.structs.replace(known, in_use=msgspec.structs.replace(in_use, left_out=()))
         document = self.context.table.read_document(known.ref)
         return decide_image(known, document, self.rules, self.context.clock.now(), self.context)
 
@@ -220,13 +232,45 @@ class _Doing:
         if state is None:
             return
         if is_reached(header, effect, state, self.context):
-            finish_act(header, effect, state, self.rules, self.context, note)
+            self._end(header, effect, state, note)
         elif failed is not None:
             fail_act(header, effect, str(failed), state, self.rules, self.context)
         elif self.act.attempt < PATIENCE:
             raise TransientError(f"{effect.key} of {header.ref}: ECR does not show it yet", BUSY_SECONDS)
         else:
             fail_act(header, effect, "ECR took the call and does not show it", state, self.rules, self.context)
+
+    def _end(self, header: Header, effect: PendingAct, state: RegistryState, note: str | None = None) -> None:
+        """What was started between the look before the act and the archive pulled it in time, and cannot pull it again:
+        it is seen now, and the image is given back. What cannot be looked at now was looked at before."""
+        seen = self._started(header, effect, state)
+        if seen is None:
+            finish_act(header, effect, state, self.rules, self.context, note)
+            return
+        try:
+            self.context.acts.restore(header.ref)
+        except UpstreamError as e:
+            self._be_patient(e)
+            why = f"archived, {seen}, and cannot be given back: {e}"
+            fail_act(header, effect, why, state, self.rules, self.context)
+            return
+        restored = self._read(header, effect)
+        if restored is not None:
+            finish_act(
+                header,
+                effect,
+                restored,
+                self.rules,
+                self.context,
+                f"archived and given back at once, {seen}",
+                reached=False,
+            )
+
+    def _started(self, header: Header, effect: PendingAct, state: RegistryState) -> str | None:
+        if effect.kind is not ActionType.QUARANTINE or state.detail is None:
+            return None
+        use = find_use(header, self.context, tags=state.detail.tags, since=state.at)
+        return is_running(use, self.rules.policy) if use.state is InUseState.YES else None
 
     def _read(self, header: Header, effect: PendingAct) -> RegistryState | None:
         """None: it cannot be read. The act stays begun then, and people are told."""

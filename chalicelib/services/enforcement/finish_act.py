@@ -9,9 +9,10 @@ from datetime import timedelta
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import VERDICT
 from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, action_id
-from chalicelib.domain.enforcement.act_report import with_report
+from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.enforcement.act_words import GIVEN_UP, done_words, given_up_words
 from chalicelib.domain.enforcement.enforcement import is_freed
 from chalicelib.domain.events.message import CheckDeny, Metric
@@ -78,12 +79,13 @@ def finish_act(
     *,
     reached: bool = True,
 ) -> None:
-    """`note`: what people must know besides. `reached` False: it was given up, as it was no longer to be done. The
-    record is put before the header: it is the act's, whatever follows.
+    """`note`: what people must know besides. `reached` False: it was given up, as it was no longer to be done, or was
+    undone at once, as `note` says. The record is put before the header: it is the act's, whatever follows.
 
     Raises TransientError when other writers are faster again and again.
     """
-    note = note if reached else GIVEN_UP
+    event = RESTORE if note is not None and not reached else VERDICT
+    note = note if reached or note else GIVEN_UP
     record_act(header, effect, state.words, context, note)
     if effect.kind is ActionType.UNBLOCK and not state.denies:
         # The Deny of those that are left is gone: it was taken out, or a worker died before it saw them added. It comes
@@ -101,8 +103,9 @@ def finish_act(
         document = context.table.read_document(header.ref)
         after = _as_quiet(decide_image(known, document, attempt.rules, now, context), effect)
         restoring = after.storage is StorageStatus.ACTIVATING
-        said = done_words(effect, restoring) + (f"; {note}" if note else "") if reached else given_up_words(effect)
-        after = with_report(after, effect, said, attempt.rules.policy.notify, now, always=note is not None)
+        done = done_words(effect, restoring) + (f"; {note}" if note else "")
+        said = done if reached else given_up_words(effect, note or GIVEN_UP)
+        after = with_report(after, effect, said, attempt.rules.policy.notify, now, event=event, always=note is not None)
         return _changed(header, with_due(after, now), attempt.rules, context)
 
     stored = Stored(header, header.revision)

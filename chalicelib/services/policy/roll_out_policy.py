@@ -133,8 +133,11 @@ class _Run:
             record_policy(self.context.rules.read_policy(version), self.context)
         name = f"policy {version}" if version else "the policy of a new bundle"
         rollout, now = self.rollout, self.context.clock.now()
-        summary = compose_summary(name, rollout.before or {}, rollout.found, rollout.worst, now)
-        key = AlertKey(f"ALERT#ROLLOUT#{version}", rollout.begun_at or now, subject="policy")
+        policy, begun_at = self.context.rules.current().policy, rollout.begun_at or now
+        grace = timedelta(minutes=policy.quarantine.grace_minutes)
+        archived_at = begun_at + grace if grace and policy.enforcing else None
+        summary = compose_summary(name, rollout.before or {}, rollout.found, rollout.worst, now, archived_at)
+        key = AlertKey(f"ALERT#ROLLOUT#{version}", begun_at, subject="policy")
         announce(summary, key, self.context)
         self._keep(announced=True)
 

@@ -29,6 +29,7 @@ from chalicelib.services.ports.registry import (
     Inspection,
     Inventory,
     Keeper,
+    LegalHolds,
     Lifecycles,
     PublicInventory,
     Registry,
@@ -220,6 +221,8 @@ class Context(Protocol):
     def scan_asks(self) -> ScanAsks: ...
     @property
     def posture(self) -> GatheredPosture: ...
+    @property
+    def legal_holds(self) -> LegalHolds: ...
 
     # One image of a registry
     @property

@@ -25,6 +25,7 @@ from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Listed, Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination
 from chalicelib.domain.retention.image import Deleted, Inside
+from chalicelib.domain.retention.legal_hold import LegalHold
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 
 
@@ -34,6 +35,9 @@ class Registry(Protocol):
 
     def describe_tag(self, repository: Repository, tag: str) -> ImageDetail:
         """The image that a tag of a private repository points at now. Raises as `describe_image`."""
+
+    def tags_now(self, repository: Repository, digests: Collection[str]) -> frozenset[str]:
+        """All tags of these images of a private repository. One that is not there has none."""
 
     def read_manifest(self, ref: ImageRef) -> Manifest:
         """Raises AbsentError."""
@@ -86,8 +90,19 @@ class Keeper(Protocol):
     def insides(self, repository: Repository, digests: Collection[str]) -> Mapping[str, Inside]:
         """By digest; what is archived, or cannot be read, is absent from the answer."""
 
-    def delete(self, repository: Repository, digests: Collection[str]) -> Deleted:
-        """With all their tags. One that is gone is success. At most a hundred."""
+    def delete(self, repository: Repository, images: Mapping[str, Collection[str]]) -> Deleted:
+        """By digest, with the tags that are known: by these it is deleted, so that a tag that came since keeps it; by
+        its digest where it has none. One that is gone is success. At most a hundred images."""
+
+
+class LegalHolds(Protocol):
+    """What people have put under legal hold. Read consistently."""
+
+    def of(self, repository: Repository) -> Sequence[LegalHold]:
+        """On the repository and on its images, ended ones included."""
+
+    def put(self, hold: LegalHold) -> None:
+        """In the place of the one on the same image or repository."""
 
 
 class Lifecycles(Protocol):
@@ -276,9 +291,9 @@ class Subject(msgspec.Struct, frozen=True):
 class Runtime(Protocol):
     """Where images run: ECS, EKS (through Inspector), Lambda; and who else may pull them."""
 
-    def in_use(self, subject: Subject) -> InUse:
-        """Looked up now (at most a minute old). A place that cannot be looked at is in `blind` and makes it UNKNOWN;
-        so it never raises for one."""
+    def in_use(self, subject: Subject, since: datetime | None = None) -> InUse:
+        """Looked up now (at most a minute old; `since`: by looks that were begun at or after it). A place that cannot
+        be looked at is in `blind` and makes it UNKNOWN; so it never raises for one."""
 
     def pull_role(self, task_arn: str) -> str | None:
         """The role by which a task pulls: its execution role, else its instance's. None: it cannot be told."""

@@ -1,14 +1,16 @@
 """Apply a retention plan: expire or archive, an index before its images, a signature before what it signs.
 
 Every image is recorded before it is taken; one that could not be taken gets a second record. Registry and table are
-read once more just before: an image that was tagged, pushed, pulled, ordered or waived meanwhile stays, and is no
-failure. A run that is stopped, or out of time, plans anew and does the rest.
+read once more, at most a minute before the call: an image that was tagged, pushed, pulled, ordered or waived meanwhile
+stays, and is no failure. So does one whose use was not looked up within a quarter of an hour, and one that has become
+the newest to be pulled because a newer one was blocked. The mode and legal holds are read anew before each call. A run
+that is stopped, or out of time, plans anew and does the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -18,7 +20,9 @@ from chalicelib.domain.events.message import Delivery, Metric
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import ImageDetail, StorageStatus, restore_command
 from chalicelib.domain.retention.image import RetainedImage, guard_of
+from chalicelib.domain.retention.legal_hold import LegalHold, hold_guard
 from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, stages
+from chalicelib.domain.retention.retention import PULLED_AT_EASE, newest_of_lines
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.assessment.record_push import record_push
 from chalicelib.services.ports.context import Context
@@ -26,6 +30,12 @@ from chalicelib.services.ports.context import Context
 IN_A_BATCH = 25
 """Images between two checks of the time: each is several writes, and archiving is a call for each."""
 TRIES = 2
+READ_WITHIN = timedelta(seconds=60)
+"""How old tags and verdicts may be when the call is made."""
+ASKED_WITHIN = timedelta(minutes=15)
+"""How long ago the look may have begun that found nothing that runs the image."""
+LONG_AGO = "who runs it was looked up too long ago"
+LINE_LOST = "the newest image of a line that people could go back to is blocked or gone since the plan was made"
 CHANGED = "it has changed since the plan was made"
 NEEDED = "what holds it has changed since the plan was made, and stays"
 HELD = "what holds it could not be taken"
@@ -86,6 +96,8 @@ class _Taking:
         self.failed: dict[str, str] = {}
         self.kept: dict[str, str] = {}
         self.unfinished = False
+        self._newest = tuple(newest_of_lines([decision.image for decision in plan.decisions]))
+        self._holds: Sequence[LegalHold] = ()
 
     def take(self, stage: Sequence[str]) -> None:
         needed = self._held_by_all(self.kept)
@@ -108,32 +120,60 @@ class _Taking:
         return until is not None and bool(self.gone) and self._context.clock.now() >= until
 
     def _take_batch(self, batch: Sequence[str]) -> None:
-        there = self._context.keeper.describe(self._plan.repository, batch)
-        stored = self._context.table.read_headers([self._plan.repository.image(digest) for digest in there])
+        read_at, repository = self._context.clock.now(), self._plan.repository
+        self._holds = self._context.legal_holds.of(repository)
+        there = self._context.keeper.describe(repository, [*batch, *self._newest])
+        stored = self._context.table.read_headers([repository.image(digest) for digest in there])
         headers = {ref.digest: one.header for ref, one in stored.items()}
+        lost = not all(_is_pulled_at_ease(there.get(d), headers.get(d)) for d in self._newest)
         left = []
         for digest in batch:
             if digest not in there:
                 self.gone.add(digest)
-            elif not _is_as_planned(there[digest], headers.get(digest), self._decisions[digest].image):
-                self.kept[digest] = CHANGED
-            elif (guard := guard_of(headers.get(digest), self._run.rules, self._context.clock.now())) is not None:
-                self.kept[digest] = guard.why
+            elif (why := self._why_kept(there[digest], headers.get(digest), lost=lost)) is not None:
+                self.kept[digest] = why
             else:
                 left.append(digest)
         for digest in left:
             self._context.table.record_action(_record(self._plan, self._decisions[digest], self._run, self._context))
         failed: Mapping[str, str] = dict.fromkeys(left, "")
         for _ in range(TRIES):
-            failed = self._expire(sorted(failed)) if self._plan.action == "expire" else self._archive(sorted(failed))
-            if not failed:
+            if self._plan.action == "expire":
+                failed = self._expire({digest: there[digest].tags for digest in sorted(failed)}, read_at)
+            else:
+                failed = self._archive(sorted(failed), read_at)
+            if not failed or self.unfinished:
                 return
         for digest, why in failed.items():
             self._give_up(digest, why)
 
-    def _expire(self, digests: Sequence[str]) -> Mapping[str, str]:
+    def _why_kept(self, there: ImageDetail, header: Header | None, *, lost: bool) -> str | None:
+        """None: it goes. `lost`: a newest image of the plan's is none any more."""
+        decision, now = self._decisions[there.ref.digest], self._context.clock.now()
+        if not _is_as_planned(there, header, decision.image):
+            return CHANGED
+        guard = hold_guard(there.ref.digest, self._holds) or guard_of(header, self._run.rules, now)
+        if guard is not None:
+            return guard.why
+        if decision.asked_at is None or now - decision.asked_at > ASKED_WITHIN:
+            return LONG_AGO
+        return LINE_LOST if lost and header is not None and header.decision in PULLED_AT_EASE else None
+
+    def _may_go_on(self, read_at: datetime) -> bool:
+        """Asked before each call; where not, the rest is planned anew."""
+        policy, version = self._context.rules.policy_in_force()
+        repository = self._plan.repository
+        same = version == self._run.rules.policy_version and policy.may_take_from(repository.name)
+        same = same and self._context.legal_holds.of(repository) == self._holds
+        self.unfinished |= not same or self._context.clock.now() - read_at > READ_WITHIN
+        return not self.unfinished
+
+    def _expire(self, images: Mapping[str, Sequence[str]], read_at: datetime) -> Mapping[str, str]:
+        digests = list(images)
+        if not digests or not self._may_go_on(read_at):
+            return {}
         try:
-            done = self._context.keeper.delete(self._plan.repository, digests)
+            done = self._context.keeper.delete(self._plan.repository, images)
         except TransientError:
             raise
         except UpstreamError as error:
@@ -142,9 +182,11 @@ class _Taking:
             self._record_taken(digest, Action.DELETE, done.at)
         return done.failed
 
-    def _archive(self, digests: Sequence[str]) -> Mapping[str, str]:
-        failed = {}
+    def _archive(self, digests: Sequence[str], read_at: datetime) -> Mapping[str, str]:
+        failed: dict[str, str] = {}
         for digest in digests:
+            if not self._may_go_on(read_at):
+                return {}
             try:
                 self._context.acts.archive(self._plan.repository.image(digest))
             except AbsentError:
@@ -198,6 +240,11 @@ def _record(
         # Nothing of ours holds it, so `lazaretto undo` has nothing to do.
         undo=None if would or plan.action == "expire" else restore_command(ref),
     )
+
+
+def _is_pulled_at_ease(now: ImageDetail | None, header: Header | None) -> bool:
+    active = now is not None and now.storage is StorageStatus.ACTIVE
+    return active and header is not None and header.exists and header.decision in PULLED_AT_EASE
 
 
 def _is_as_planned(now: ImageDetail, header: Header | None, planned: RetainedImage) -> bool:

@@ -15,6 +15,7 @@ from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import INDEX_MEDIA_TYPES, InUseState, Repository
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.retention.image import Inside, Layer, retained_image
+from chalicelib.domain.retention.legal_hold import LegalHold, held
 from chalicelib.domain.retention.plan import RetentionPlan
 from chalicelib.domain.retention.retention import JudgedRepository, judge, resolve, rule_for
 from chalicelib.errors import AbsentError
@@ -29,7 +30,7 @@ READ_AT_ONCE = 500
 class Planned(msgspec.Struct, frozen=True):
     """`listed_at`: AWS's time, by which ages are counted. `layers` by the image's digest, where asked for. `next`:
     where the next part of the run begins; None: all is looked up. `in_time`: the part was not cut short, so that
-    planning it again gives the same id."""
+    planning it again gives the same id. `not_asked`: what no look-up of who runs the images asks."""
 
     plan: RetentionPlan
     listed_at: datetime
@@ -37,6 +38,7 @@ class Planned(msgspec.Struct, frozen=True):
     layers: Mapping[str, tuple[Layer, ...]] = {}
     next: str | None = None
     in_time: bool = True
+    not_asked: tuple[str, ...] = ()
 
 
 def plan_retention(
@@ -61,18 +63,20 @@ def plan_retention(
         raise AbsentError("repository", f"{repository.path} is not there")
     headers = {header.ref.digest: header for header in context.table.headers_of(repository)}
     insides = _insides(repository, _unread_indexes(listed, headers), context)
-    judged = _judged(repository, listed, insides, headers, rules)
+    holds = context.legal_holds.of(repository)
+    judged = _judged(repository, listed, insides, headers, holds, rules)
     if soon := coming(judged, start, context):
         # What may go is read once more, consistently: the pages were eventually consistent.
         found = context.table.read_headers([repository.image(digest) for digest in soon])
         headers |= {ref.digest: stored.header for ref, stored in found.items()}
-        judged = _judged(repository, listed, insides, headers, rules)
+        judged = _judged(repository, listed, insides, headers, holds, rules)
     looked = find_image_uses(judged, start, context, until)
     missing = _missing(repository, [d for d, use in looked.uses.items() if use.state is InUseState.NO], context)
     passed = [digest for leader, digests in judged.groups if leader <= start for digest in digests]
     plan = resolve(judged, looked.uses, missing, passed, gone, among)
     layers = _layers(plan, context, until) if with_layers and plan.wanted else {}
-    return Planned(plan, listed.listed_at, rules.policy_version, layers, looked.next, looked.in_time)
+    not_asked = tuple(dict.fromkeys(words for use in looked.uses.values() for words in use.left_out))
+    return Planned(plan, listed.listed_at, rules.policy_version, layers, looked.next, looked.in_time, not_asked)
 
 
 def _judged(
@@ -80,11 +84,12 @@ def _judged(
     listed: ImagesListed,
     insides: Mapping[str, Inside],
     headers: Mapping[str, Header],
+    holds: Sequence[LegalHold],
     rules: Rules,
 ) -> JudgedRepository:
     now = listed.listed_at
     images = [retained_image(i, insides.get(d), headers.get(d), rules, now) for d, i in listed.images.items()]
-    return judge(repository, images, rules.policy.retention, now)
+    return judge(repository, [held(image, holds) for image in images], rules.policy.retention, now)
 
 
 def _layers(plan: RetentionPlan, context: Context, until: datetime | None) -> Mapping[str, tuple[Layer, ...]]:

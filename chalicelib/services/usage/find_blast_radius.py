@@ -3,22 +3,42 @@ it is taken away. Nothing is decided and nothing is written here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+import msgspec
+
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import InUse, Kind
+from chalicelib.domain.images.image import InUse, InUseState, Kind
 from chalicelib.domain.usage.blast_radius import LAST_PULL, BlastRadius, IndexTags, Line, NewerTag
 from chalicelib.errors import AbsentError, DeniedError, LazarettoError, TransientError
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.registry import Subject
 
 
-def find_use(header: Header, context: Context, *, whole: bool = False) -> InUse:
-    """Looked up now. A platform's image runs where its index does, an index where any of its images does; `whole`:
-    whatever runs any image of the repository counts. Raises what the table raises; places that fail are `blind`."""
-    return context.runtime.in_use(subject_of(header, relatives_of(header, context), whole=whole))
+def find_use(
+    header: Header,
+    context: Context,
+    *,
+    whole: bool = False,
+    tags: Collection[str] = (),
+    since: datetime | None = None,
+) -> InUse:
+    """Looked up now, by looks that were begun at or after `since`. A platform's image runs where its index does, an
+    index where any of its images does; `whole`: whatever runs any image of the repository counts. `tags`: those that
+    the registry names the image by now; those of its indexes and images are asked for, because a tag may have moved
+    before an event told of it. Raises what the table raises; places that fail are `blind`."""
+    subject = subject_of(header, relatives_of(header, context), whole=whole)
+    unread: list[str] = []
+    others = subject.digests - {header.ref.digest}
+    named = _tried(TAGS_NOW, lambda: context.registry.tags_now(header.ref.home, others), unread) if others else None
+    asked = msgspec.structs.replace(subject, tags=subject.tags | frozenset(tags) | (named or frozenset()))
+    use = context.runtime.in_use(asked, since)
+    if not unread:
+        return use
+    state = InUseState.UNKNOWN if use.state is InUseState.NO else use.state
+    return msgspec.structs.replace(use, state=state, blind=(*use.blind, *unread))
 
 
 def relatives_of(header: Header, context: Context) -> Sequence[Header]:
@@ -48,6 +68,7 @@ def _images(header: Header) -> list[str]:
     return [child.digest for child in header.children]
 
 
+TAGS_NOW = "the tags of its indexes and images"
 HEADERS_READ = 5000
 WALKED_FOR = timedelta(seconds=5)
 T = TypeVar("T")

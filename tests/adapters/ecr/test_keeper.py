@@ -97,18 +97,55 @@ def test_a_hundred_manifests_are_one_call(ecr: LocalEcr) -> None:
     assert client.called == ["batch_get_image"] * 3
 
 
-def test_images_are_deleted_with_all_their_tags_and_one_that_is_gone_is_success(ecr: LocalEcr) -> None:
-    one, two = image(1, "a", "b"), image(2, "c")
-    done = keeper().delete(HOME, [one, f"sha256:{'0' * 64}"])
-    assert set(done.gone) == {one, f"sha256:{'0' * 64}"}
+def test_images_are_deleted_with_their_tags_and_one_that_is_gone_is_success(ecr: LocalEcr) -> None:
+    one, two, bare = image(1, "a", "b"), image(2, "c"), image(3)
+    gone = {f"sha256:{'0' * 64}": (), f"sha256:{'1' * 64}": ("z",)}
+    done = keeper().delete(HOME, {one: ("a", "b"), bare: (), **gone})
+    assert set(done.gone) == {one, bare, *gone}
     assert not done.failed
     assert set(keeper().images(HOME).images) == {two}
+
+
+def test_a_tag_that_came_since_keeps_its_image(ecr: LocalEcr) -> None:
+    one = image(1, "a", "b", "prod")
+    done = keeper().delete(HOME, {one: ("a", "b")})
+    assert (done.gone, done.failed) == ((), {one: "its tag prod has come since, and keeps it"})
+    assert keeper().images(HOME).images[one].tags == ("prod",)
+
+
+def test_an_image_that_is_shown_for_a_moment_longer_is_gone_all_the_same(ecr: LocalEcr) -> None:
+    """ECR's lists may lag behind: what it says of each tag counts."""
+    one = image(1, "a")
+    shown = EcrClient().describe_images(repositoryName=HOME.name, imageIds=[{"imageDigest": one}])
+    done = keeper(describe_images=lambda real: shown).delete(HOME, {one: ("a",)})
+    assert (done.gone, done.failed) == ((one,), {})
+
+
+def test_a_tag_that_moved_meanwhile_is_told_and_its_former_image_is_not_taken_for_gone(ecr: LocalEcr) -> None:
+    one, two = image(1, "a"), image(2, "b", "prod")
+    done = keeper().delete(HOME, {one: ("a", "prod")})
+    assert done.failed == {one: f"its tag prod had moved to {two}, which has lost it"}
+
+
+def test_what_is_gone_costs_one_call_beside_the_deletion(ecr: LocalEcr) -> None:
+    images = {image(n, f"t{n}"): (f"t{n}",) for n in range(1, 26)}
+    client: Any = EcrClient()
+    assert len(EcrKeeper(lambda *_: client).delete(HOME, images).gone) == 25
+    assert client.called == ["batch_delete_image", "batch_get_image"]
+
+
+def test_more_tags_than_one_call_takes_are_several_calls(ecr: LocalEcr) -> None:
+    tags = [f"t{n:03}" for n in range(150)]
+    one = image(1, *tags)
+    client: Any = EcrClient()
+    assert EcrKeeper(lambda *_: client).delete(HOME, {one: tags}).gone == (one,)
+    assert client.called.count("batch_delete_image") == 2
 
 
 def test_an_image_that_an_index_needs_is_not_deleted_and_said_so(ecr: LocalEcr) -> None:
     one = image(1)
     whole = index(one)
-    done = keeper().delete(HOME, [one])
+    done = keeper().delete(HOME, {one: ()})
     assert done.gone == ()
     assert done.failed == {one: "ImageReferencedByManifestList: An index needs the image"}
     assert set(keeper().images(HOME).images) == {one, whole}
@@ -116,7 +153,7 @@ def test_an_image_that_an_index_needs_is_not_deleted_and_said_so(ecr: LocalEcr) 
 
 def test_what_the_answer_does_not_speak_of_is_not_taken_for_gone(ecr: LocalEcr) -> None:
     one = image(1)
-    done = keeper(batch_delete_image=saying(failures=[])).delete(HOME, [one])
+    done = keeper(batch_delete_image=saying(failures=[])).delete(HOME, {one: ()})
     assert done.gone == ()
     assert done.failed == {one: "ECR's answer does not speak of it"}
 
@@ -124,14 +161,14 @@ def test_what_the_answer_does_not_speak_of_is_not_taken_for_gone(ecr: LocalEcr) 
 def test_a_failure_without_a_reason_still_names_its_code(ecr: LocalEcr) -> None:
     one = image(1)
     failures = [{"imageId": {"imageDigest": one}, "failureCode": "KmsError"}]
-    done = keeper(batch_delete_image=saying(failures=failures)).delete(HOME, [one])
+    done = keeper(batch_delete_image=saying(failures=failures)).delete(HOME, {one: ()})
     assert done.failed == {one: "KmsError: no reason given"}
 
 
 @pytest.mark.parametrize("number", [0, 101])
 def test_more_than_a_call_takes_is_a_mistake_of_ours(number: int) -> None:
     with pytest.raises(ValueError, match="1 to 100"):
-        keeper().delete(HOME, [f"sha256:{n:064x}" for n in range(number)])
+        keeper().delete(HOME, {f"sha256:{n:064x}": () for n in range(number)})
 
 
 @pytest.mark.parametrize(
@@ -148,5 +185,5 @@ def test_what_aws_refuses_is_told_apart(ecr: LocalEcr, call: str, code: str, err
     one = image(1)
     asked = keeper(**{call: refused(code)})
     with pytest.raises(UpstreamError) as raised:
-        (asked.insides if call == "batch_get_image" else asked.delete)(HOME, [one])
+        asked.insides(HOME, [one]) if call == "batch_get_image" else asked.delete(HOME, {one: ()})
     assert type(raised.value) is error

@@ -37,6 +37,14 @@ def test_a_role_is_excluded_once_however_often_it_is_asked_for() -> None:
     assert pull_times().excluded(PLACE) == {role(1)}
 
 
+def test_an_exclusion_is_ended_however_often_it_is_asked_for() -> None:
+    pull_times().exclude(PLACE, role(1))
+    pull_times().exclude(PLACE, role(2))
+    for _ in range(2):
+        pull_times().include(PLACE, role(1))
+    assert pull_times().excluded(PLACE) == {role(2)}
+
+
 def test_all_pages_are_read() -> None:
     for number in range(101):
         pull_times().exclude(PLACE, role(number))

@@ -135,6 +135,7 @@ def full_header() -> Header:
         twins=(f"public/team/us-east-1/api@{digest(9)}",),
         kind_read=True,
         unreadable="application/vnd.oci.image.layer.v1.tar+encrypted",
+        closing_at=NOW,
         newer=("of a later version", 7),
     )
 

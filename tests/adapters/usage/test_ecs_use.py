@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Barrier
 
 import pytest
@@ -134,7 +135,7 @@ def test_without_a_history_the_revision_before_is_what_people_go_back_to(estate:
     home.define("web:12", home.image(f"@{OTHER}"))
     home.service("web", home.define("web:10", "x"), deploymentController={"type": controller})
     assert use_of(estate).by == (f"{WEB} (kept for a rollback)",)
-    assert use_of(estate, OTHER).state is InUseState.NO
+    assert use_of(estate, OTHER).by == ("ECS task definition web (its newest revision)",)
 
 
 def test_a_service_that_ecs_keeps_no_history_of_is_asked_for_its_definitions(estate: Estate, home: Region):
@@ -221,7 +222,7 @@ def test_tasks_are_asked_by_the_hundred_and_services_by_ten(home: Region):
         home.service(f"s{number}", home.define("web:1", "x"))
     use_of(estate)
     assert (estate.asked("DescribeTasks"), estate.asked("DescribeServices")) == (2, 11)
-    assert (estate.asked("ListTasks"), estate.asked("DescribeTaskDefinition")) == (2, 1)
+    assert (estate.asked("ListTasks"), estate.asked("DescribeTaskDefinition")) == (2, 2)
 
 
 def test_an_image_of_another_registry_is_none_of_ours(estate: Estate, home: Region):
@@ -250,3 +251,58 @@ def test_a_definition_that_could_not_be_read_is_asked_for_again(estate: Estate, 
     with pytest.raises(TransientError):
         use.images(client, Asker(lambda: NOW, NOW), arn)
     assert use.images(client, Asker(lambda: NOW, NOW + timedelta(days=1)), arn)
+
+
+# ---- daemons, and what may be started by the name of a family
+
+
+@pytest.mark.parametrize("by_digest", [True, False])
+def test_a_daemon_without_a_task_runs_its_image_all_the_same(estate: Estate, home: Region, by_digest: bool):
+    home.daemon("agent", home.image(":v1"), digest=IMAGE if by_digest else "")
+    use = use_of(estate, IMAGE, *([] if by_digest else ["v1"]))
+    assert use.by == ("ECS daemon agent in cluster prod (on each instance)",)
+
+
+def test_a_region_without_daemons_has_none(estate: Estate, home: Region):
+    home.cluster()
+    home.refusals["ListDaemons"] = ("UnsupportedFeatureException", "not here")
+    assert use_of(estate).state is InUseState.NO
+
+
+def test_the_newest_active_revision_of_a_family_may_be_started_and_an_older_one_may_not(estate: Estate, home: Region):
+    home.define("migrate:1", home.image(f"@{OTHER}"))
+    home.define("migrate:2", home.image(f"@{IMAGE}"))
+    assert use_of(estate).by == ("ECS task definition migrate (its newest revision)",)
+    assert use_of(estate, OTHER).state is InUseState.NO
+
+
+def test_a_family_is_not_named_where_something_runs_the_image(estate: Estate, home: Region):
+    home.service("web", home.define("web:1", home.image(f"@{IMAGE}")))
+    assert use_of(estate).by == (f"{WEB} (1 task wanted)",)
+
+
+def test_families_are_asked_about_again_after_a_quarter_of_an_hour(estate: Estate, home: Region):
+    home.define("migrate:1", home.image(f"@{IMAGE}"))
+    use, client = EcsUse(), estate.client("ecs", ACCOUNT, HOME)
+    for minutes, asked in ((0, 1), (14, 1), (15, 2)):
+        at = NOW + timedelta(minutes=minutes)
+        looked = use.look_at_families(
+            ACCOUNT, client, Asker(partial(datetime.fromtimestamp, at.timestamp(), UTC), at + timedelta(days=1))
+        )
+        assert (len(looked.uses), estate.asked("DescribeTaskDefinition")) == (1, asked)
+
+
+def test_a_look_at_many_families_gets_further_each_time_and_comes_to_an_end(estate: Estate, home: Region):
+    estate.page = 100
+    for number in range(1000):
+        home.define(f"f{number}:1", home.image(":v9"))
+    use, client = EcsUse(), estate.client("ecs", ACCOUNT, HOME)
+
+    def fails(number: int) -> bool:
+        """A look with the time for some 300 families."""
+        begins, reads = NOW + timedelta(minutes=3 * number), iter(range(600))
+        ends = begins + timedelta(seconds=1)
+        asker = Asker(lambda: ends if next(reads, None) is None else begins, ends)
+        return use.look_at_families(ACCOUNT, client, asker).failed
+
+    assert [fails(number) for number in range(6)] == [True, True, True, False, False, False]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.adapters.usage.asking import Asker
-from chalicelib.adapters.usage.runtime import RegistryReach, look_at_registry, look_at_repository
+from chalicelib.adapters.usage.reach import RegistryReach, look_at_registry, look_at_repository
 from tests.adapters.looking import NOW, PLACE
 from tests.fakes.estate import ACCOUNT, AWAY, HOME, Estate
 
@@ -27,15 +27,14 @@ def destination(region: str, account: str = ACCOUNT) -> dict[str, str]:
 
 def test_a_registry_without_rules_and_policy_leads_nowhere(estate: Estate):
     reach = registry(estate)
-    assert (reach.regions(PLACE), reach.sentences(PLACE), reach.blind, reach.failed) == ([], [], [], False)
+    assert (reach.copies(PLACE), reach.sentences(PLACE), reach.blind, reach.failed) == ([], [], [], False)
 
 
-def test_our_own_copies_are_looked_at_and_those_of_others_are_told(estate: Estate):
+def test_each_place_that_a_rule_names_holds_copies_once(estate: Estate):
     everything = [destination(AWAY), destination("us-east-1"), destination(AWAY, THEIRS)]
     estate.home.replication = [{"destinations": everything}, {"destinations": everything[:1]}]
-    reach = registry(estate)
-    assert reach.regions(PLACE) == [AWAY, "us-east-1"]
-    assert reach.sentences(PLACE) == [f"account {THEIRS} in {AWAY} gets copies by replication, and cannot be looked at"]
+    copies = [(one.registry, one.region) for one in registry(estate).copies(PLACE)]
+    assert copies == [(ACCOUNT, AWAY), (ACCOUNT, "us-east-1"), (THEIRS, AWAY)]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +43,7 @@ def test_our_own_copies_are_looked_at_and_those_of_others_are_told(estate: Estat
 def test_a_rule_is_about_the_repositories_of_its_prefixes(estate: Estate, prefix: str, copied: bool):
     filters = [{"filter": one, "filterType": "PREFIX_MATCH"} for one in (prefix, "tools/")]
     estate.home.replication = [{"destinations": [destination(AWAY)], "repositoryFilters": filters}]
-    assert bool(registry(estate).regions(PLACE)) is copied
+    assert bool(registry(estate).copies(PLACE)) is copied
 
 
 def test_rules_that_cannot_be_read_do_not_hide_what_the_policy_says(estate: Estate):

@@ -93,7 +93,7 @@ def test_what_ceased_to_be_after_it_was_listed_starts_nothing(estate: Estate, de
     estate.home.rule("nightly", definition)
     for operation in ("GetSchedule", "ListTargetsByRule"):
         estate.home.refusals[operation] = ("ResourceNotFoundException", "gone")
-    assert use_of(estate).state is InUseState.NO
+    assert use_of(estate).by == ("ECS task definition job (its newest revision)",)
 
 
 def test_what_is_told_of_the_rules_and_schedules_of_moto():

@@ -349,3 +349,43 @@ def test_json_is_one_line_with_changes_and_outputs(place: Installation) -> None:
     assert (said["stack"], said["region"], said["done"]) == (NAME, "eu-west-1", "created")
     assert said["outputs"]["EndpointURL"] == "https://a.example/api/"
     assert {"action": "Add", "type": "AWS::DynamoDB::Table", "name": "Table", "replacement": None} in said["changes"]
+
+
+# ---- who leaves no pull time
+
+EXCLUSION = {
+    "Type": "AWS::ECR::PullTimeUpdateExclusion",
+    "Properties": {"PrincipalArn": {"Fn::GetAtt": ["OnScansRole", "Arn"]}},
+}
+OURS, THEIRS = (f"arn:aws:iam::123456789012:role/{name}" for name in ("x-OnScansRole", "scanner"))
+
+
+def exclude(said: dict[str, Any]) -> None:
+    said["Resources"]["OnScansLeavesNoPullTime"] = EXCLUSION
+
+
+def test_an_exclusion_that_was_registered_by_hand_becomes_the_stacks(place: Installation) -> None:
+    place.deploy("--yes")
+    place.ecr.arns = {OURS, THEIRS}
+    change(place, exclude)
+    result = place.deploy("--yes")
+    assert result.exit_code == 0, result.stderr
+    assert place.ecr.arns == {THEIRS}
+    assert f"the exclusion of {OURS} from pull times becomes the stack's" in result.stderr
+
+
+def test_an_exclusion_of_the_stack_is_left_alone(place: Installation) -> None:
+    change(place, exclude)
+    place.deploy("--yes")
+    place.ecr.arns = {OURS, THEIRS}
+    assert place.deploy("--yes", *settle(7)).exit_code == 0
+    assert place.ecr.arns == {OURS, THEIRS}
+
+
+@pytest.mark.parametrize("how", [("--dry-run",), ()])
+def test_what_is_not_deployed_ends_no_exclusion(place: Installation, how: tuple[str, ...]) -> None:
+    place.deploy("--yes")
+    place.ecr.arns = {OURS}
+    change(place, exclude)
+    place.deploy(*how, answers="n\n")
+    assert place.ecr.arns == {OURS}

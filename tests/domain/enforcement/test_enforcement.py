@@ -27,6 +27,8 @@ from chalicelib.domain.headers.pending_action import (
     Holding,
     Order,
     PendingAct,
+    PendingAlert,
+    PendingReport,
     Stage,
 )
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
@@ -100,6 +102,66 @@ def test_a_rule_that_asks_for_the_repositorys_policy_denies_pulls_and_no_other_d
 def test_an_artifact_and_a_public_image_are_never_touched() -> None:
     assert act(image(kind=Kind.ARTIFACT)) is None
     assert act(image(ref=ImageRef("public/alias", "us-east-1", "team/api", REF.digest))) is None
+
+
+# ---- a grace, in which people can release or waive it
+
+GRACE = {"quarantine": {"grace_minutes": 30}}
+UNTIL = NOW + timedelta(minutes=30)
+
+
+def graced(header: Header, at: datetime = NOW, **changes: Any) -> Header:
+    return with_next_act(header, policy(**{**GRACE, **changes}), (), at)
+
+
+def until(header: Header) -> datetime | None:
+    assert header.act is not None
+    return header.act.held.until if header.act.held is not None else None
+
+
+def test_a_quarantine_waits_until_its_grace_is_over_which_no_later_decision_moves() -> None:
+    first = graced(image())
+    assert first.act is not None
+    assert first.act.held is not None
+    assert (first.act.held.why, until(first)) == (Holding.GRACE, UNTIL)
+    assert "archived at 2026-03-01 12:30 UTC, unless it is released or waived before" in first.act.held.detail
+    later = graced(first, NOW + timedelta(minutes=20))
+    assert (later.act, later.enforcement_number) == (first.act, 1)
+    assert until(graced(later, NOW + timedelta(minutes=40))) == UNTIL
+
+
+def test_a_grace_that_the_policy_takes_back_is_over_and_so_is_one_of_what_a_person_orders() -> None:
+    first = graced(image())
+    assert until(graced(first, quarantine={"grace_minutes": 0})) is None
+    assert until(graced(msgspec.structs.replace(first, order=order(QUARANTINE)))) is None
+    assert graced(msgspec.structs.replace(first, order=order(RELEASE))).act is None
+
+
+def test_what_was_quarantined_before_and_came_back_has_no_grace() -> None:
+    assert until(graced(image(hold=hold()))) is None
+    assert until(graced(image(enforcement=Enforcement(QUARANTINE, 1, Stage.DONE, NOW)))) is None
+    assert until(graced(image(enforcement=Enforcement(RELEASE, 2, Stage.DONE, NOW)))) == UNTIL
+
+
+def test_an_image_that_is_deleted_and_pushed_again_has_the_grace_it_had() -> None:
+    gone = graced(msgspec.structs.replace(graced(image()), exists=False), NOW + timedelta(minutes=10))
+    assert gone.act is None
+    back = graced(msgspec.structs.replace(gone, exists=True), NOW + timedelta(minutes=20))
+    assert (until(back), back.enforcement_number) == (UNTIL, 1)
+
+
+def test_a_grace_is_told_by_a_report_where_no_alert_is_on_its_way() -> None:
+    told = graced(image(), notify=[{"channel": "slack"}])
+    assert [e.said for e in told.notices if isinstance(e, PendingReport)] == [
+        "to be archived: it is archived at 2026-03-01 12:30 UTC, unless it is released or waived before"
+    ]
+    alerted = image(pending=(PendingAlert(1, NOW, Decision.QUARANTINE),))
+    assert [type(e) for e in graced(alerted, notify=[{"channel": "slack"}]).notices] == [PendingAlert]
+
+
+def test_a_deny_has_no_grace() -> None:
+    denied = graced(image(verdict=verdict(Decision.BLOCK, enforce="repository-policy")))
+    assert (denied.act and denied.act.kind, until(denied)) == (BLOCK, None)
 
 
 # ---- what keeps it from being wanted

@@ -161,7 +161,7 @@ def test_a_radius_nobody_could_look_up_says_so_and_never_nothing():
 @pytest.mark.parametrize(
     ("use", "said"),
     [
-        (InUse(InUseState.NO), "nothing, in any place that can pull it"),
+        (InUse(InUseState.NO), "nothing, in any place that was asked"),
         (InUse(InUseState.YES), "yes, says Inspector"),
         (InUse(InUseState.YES, by=("a (1 task)", "b")), "a (1 task); b"),
         (InUse(InUseState.UNKNOWN), "cannot be told"),
@@ -170,6 +170,11 @@ def test_a_radius_nobody_could_look_up_says_so_and_never_nothing():
 )
 def test_what_runs_it(use: InUse, said: str):
     assert BlastRadius(use).lines[0] == f"Running: {said}"
+
+
+def test_what_was_not_asked_stands_beside_what_runs_it():
+    use = InUse(InUseState.NO, left_out=("SageMaker, CodeBuild", "ECS in af-south-1 (not switched on)"))
+    assert BlastRadius(use).lines[1] == "Not asked: SageMaker, CodeBuild; ECS in af-south-1 (not switched on)"
 
 
 def test_the_last_pull_is_told_in_utc_and_none_recorded_is_no_failure():

@@ -103,11 +103,67 @@ def test_a_quarantine_archives_records_once_and_is_told_with_its_verdict() -> No
     assert alert.registry[0].startswith("Quarantined (archive) at ")
     assert any("lazaretto release" in line for line in alert.what_to_do)
     assert alert.radius == (
-        "Running: nothing, in any place that can pull it",
+        "Running: nothing, in any place that was asked",
         "Last pulled: no pull is recorded",
         "Tags: v1",
         "This line has no newer tag",
     )
+
+
+def test_what_nobody_asked_is_told_with_the_act_and_not_stored() -> None:
+    story = Acting()
+    story.runtime.left_out = ("SageMaker",)
+    story.worsen()
+    (alert,) = story.told
+    assert alert.radius[1] == "Not asked: SageMaker"
+    assert story.head.in_use.left_out == ()
+
+
+def test_what_was_started_as_the_image_was_archived_gets_it_back() -> None:
+    story = Acting()
+    archive = story.acts.archive
+
+    def started_meanwhile(ref: Any) -> None:
+        archive(ref)
+        story.runtime.run(ref, "ECS service web in cluster prod (1 task)")
+
+    story.acts.archive = started_meanwhile
+    story.worsen()
+    assert (story.storage, story.head.hold, story.held) == (ACTIVE, None, Holding.RUNNING)
+    (record,) = [r for r in story.stored.actions[story.ref] if r.kind == "QUARANTINE"]
+    assert record.reason.endswith("archived and given back at once, it runs: ECS service web in cluster prod (1 task)")
+    assert any(alert.event == "restore" and "given back at once" in alert.title for alert in story.told), story.titles
+    story.acts.archive = archive
+    story.runtime.stop(story.ref)
+    story.wait_for(hours=1)
+    assert story.storage is ARCHIVED
+
+
+def test_what_cannot_be_looked_at_after_the_archive_gives_nothing_back() -> None:
+    story = Acting()
+    archive = story.acts.archive
+
+    def blind_meanwhile(ref: Any) -> None:
+        archive(ref)
+        story.runtime.blind = ("AWS Lambda cannot be looked at",)
+
+    story.acts.archive = blind_meanwhile
+    story.worsen()
+    assert story.storage is ARCHIVED
+
+
+def test_a_policy_that_does_not_mind_what_runs_asks_and_gives_nothing_back() -> None:
+    story = Acting(quarantine={"when_running": "proceed"})
+    story.runtime.run(story.ref)
+    story.worsen()
+    assert story.storage is ARCHIVED
+
+
+def test_a_tag_that_no_event_told_of_is_asked_about_before_the_act() -> None:
+    story = Acting()
+    story.one.change(tags=("v1", "latest"))
+    story.worsen()
+    assert any("latest" in asked.tags for asked in story.runtime.asked)
 
 
 def test_its_own_archive_releases_nothing() -> None:

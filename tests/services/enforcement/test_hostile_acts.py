@@ -340,9 +340,9 @@ def test_a_policy_that_starts_to_observe_while_an_act_is_begun_is_heard_of_befor
     story = Acting()
     looked_up = story.runtime.in_use
 
-    def switched(subject: Any) -> Any:
+    def switched(subject: Any, since: Any = None) -> Any:
         story.change_policy(mode="observe")
-        return looked_up(subject)
+        return looked_up(subject, since)
 
     story.runtime.in_use = switched
     story.worsen()

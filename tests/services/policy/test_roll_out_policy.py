@@ -255,6 +255,23 @@ def test_what_is_to_be_done_to_an_image_is_done_although_nobody_is_told_of_its_v
     assert [(queue, m.effect) for queue, m in place.sent] == [("actions", header.act.key)]
 
 
+def test_the_summary_of_a_policy_names_the_time_at_which_the_first_image_is_archived():
+    place = Place(2)
+    slack = place.slack
+    enforcing = BLOCKS | {"mode": "enforce", "quarantine": {"grace_minutes": 30}}
+    enforcing["rules"] = [enforcing["rules"][0] | {"decision": "quarantine"}]
+    place.rule(enforcing, 1)
+    begun_at = place.clock.now()
+    roll_out_policy(place)
+    place.deliver(*[m for queue, m in place.sent if queue == "scans"])
+    assert {header.act.held.until for header in headers(place)} == {begun_at + timedelta(minutes=30)}
+    assert not [queue for queue, _ in place.sent if queue == "actions"]
+    for _ in range(3):
+        roll_out_policy(place)
+    end = f"{begun_at + timedelta(minutes=30):%Y-%m-%d %H:%M} UTC"
+    assert any(f"is archived from {end} on, unless it is released or waived" in note for note in slack.alerts[0].notes)
+
+
 def test_an_attestation_and_a_deleted_image_hold_nothing_up():
     place = Place(2)
     slack = place.slack

@@ -147,7 +147,116 @@ def test_one_that_changes_after_the_plan_stays(changes: dict[str, Any]) -> None:
     assert not world.heard.alerts, "what is in use again is no failure"
 
 
+def test_a_tag_that_comes_as_it_is_deleted_keeps_the_image() -> None:
+    world = Retaining(three(), NEWEST)
+
+    def meanwhile(call: str) -> None:
+        if call == "delete" and "prod" not in world.keeper.rows[digest(3)].tags:
+            replaced(world, digest(3), tags=("prod", "t3"))
+
+    world.keeper.before = meanwhile
+    world.sweep()
+    assert world.left == {digest(1), digest(3)}
+    assert world.keeper.rows[digest(3)].tags == ("prod",)
+    assert [r.reason for r in world.records("EXPIRE_FAILED")] == ["its tag prod has come since, and keeps it"]
+    assert world.header(HOME.image(digest(3))).exists
+
+
+@pytest.mark.parametrize("action", ["expire", "archive"])
+def test_nothing_is_called_once_the_policy_only_observes(action: str) -> None:
+    world = Retaining([retained(n, f"t{n}", days=n) for n in range(1, 5)], {**NEWEST, "action": action})
+
+    def meanwhile(call: str) -> None:
+        if call == ("describe" if action == "expire" else "archive"):
+            world.change_policy(retention=[{"repository": "team/*", **NEWEST, "action": action}], mode="observe")
+            world.keeper.before = lambda call: None
+
+    world.keeper.before = meanwhile
+    world.sweep()
+    assert len(world.keeper.log) == (0 if action == "expire" else 1)
+    assert world.stored.repositories[HOME]["retention"]["observed"] is True
+
+
+def test_one_whose_use_was_looked_up_too_long_ago_stays() -> None:
+    world = Retaining(three(), NEWEST)
+
+    def meanwhile(call: str) -> None:
+        if call == "missing":
+            world.moment += timedelta(minutes=15, seconds=1)
+
+    world.keeper.before = meanwhile
+    world.sweep()
+    assert len(world.left) == 3
+    assert set(world.changed.values()) == {"who runs it was looked up too long ago"}
+    assert not world.heard.alerts
+
+
+def test_tags_that_were_read_more_than_a_minute_ago_are_read_anew() -> None:
+    world, waits = Retaining(three(), NEWEST), [61.0, 0.0]
+
+    def meanwhile(call: str) -> None:
+        if call == "describe" and waits:
+            world.moment += timedelta(seconds=waits.pop(0))
+            if not waits:
+                replaced(world, digest(3), tags=("prod", "t3"))
+
+    world.keeper.before = meanwhile
+    world.sweep()
+    assert world.left == {digest(1), digest(3)}
+
+
 # ---- what keeps
+
+
+def decided(world: Retaining, number: int, decision: Decision) -> None:
+    ref = HOME.image(digest(number))
+    verdict = Verdict(decision, (), 1, NOW)
+    world.stored.headers[ref] = msgspec.structs.replace(world.stored.headers[ref], verdict=verdict)
+
+
+def test_the_newest_of_a_line_that_may_be_pulled_is_never_taken() -> None:
+    """A blocked release is no reason to delete what people go back to."""
+    images = [retained(n, f"v1.{9 - n}.0", days=n) for n in range(1, 5)] + [retained(5, "v0.1.0", days=5)]
+    world = Retaining(images, NEWEST)
+    for number, decision in ((1, "BLOCK"), (2, "WARN"), (3, "ALLOW"), (4, "ALLOW"), (5, "ALLOW")):
+        decided(world, number, Decision(decision))
+    world.sweep()
+    assert world.left == {digest(1), digest(2), digest(5)}
+    plan = plan_retention(HOME, world).plan  # type: ignore[arg-type]
+    assert {(d.by, d.why) for d in plan.decisions if d.image.digest != digest(1)} == {
+        ("line", "the newest of line v1 that is WARN"),
+        ("line", "the newest of line v0 that is ALLOW"),
+    }
+
+
+@pytest.mark.parametrize("action", ["expire", "archive"])
+def test_one_that_becomes_the_newest_to_be_pulled_after_the_plan_stays(action: str) -> None:
+    world = Retaining(three(), {**NEWEST, "action": action})
+    for number in (1, 2, 3):
+        decided(world, number, Decision.ALLOW)
+
+    def meanwhile(call: str) -> None:
+        if call == "describe":
+            decided(world, 1, Decision.BLOCK)
+
+    world.keeper.before = meanwhile
+    world.sweep()
+    assert world.keeper.log == []
+    assert set(world.changed) == {digest(2), digest(3)}
+    assert not world.heard.alerts
+
+
+def test_what_all_changed_is_no_deletion_of_nothing() -> None:
+    world = Retaining(three(), NEWEST)
+
+    def meanwhile(call: str) -> None:
+        if call == "describe":
+            for number in (2, 3):
+                replaced(world, digest(number), last_pulled_at=NOW)
+
+    world.keeper.before = meanwhile
+    world.sweep()
+    assert set(world.changed) == {digest(2), digest(3)}
 
 
 @pytest.mark.parametrize("action", ["expire", "archive"])
@@ -262,7 +371,8 @@ def test_what_a_waiver_in_force_excuses_stays_until_it_ends() -> None:
     ref = HOME.image(digest(3))
     reason = Reason("high", Decision.ALLOW, waived=("w-1",))
     verdict = Verdict(Decision.ALLOW, (reason,), 1, NOW)
-    world.stored.headers[ref] = msgspec.structs.replace(world.stored.headers[ref], verdict=verdict)
+    for newest in (HOME.image(digest(1)), ref):
+        world.stored.headers[newest] = msgspec.structs.replace(world.stored.headers[newest], verdict=verdict)
     waiver = Waiver(
         id="w-1",
         repository="team/*",

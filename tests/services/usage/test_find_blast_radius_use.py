@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import Child, InUseState, Kind
-from chalicelib.errors import TransientError
+from chalicelib.domain.images.image import Child, ImageDetail, InUseState, Kind
+from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.usage.find_blast_radius import find_use
 from tests.fakes.images import digest, image
 from tests.fakes.queries import NOW
+from tests.fakes.registry import FakeRegistry
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.table import FakeTable
 
 
 @pytest.fixture
 def context() -> Any:
-    return SimpleNamespace(table=FakeTable(lambda: NOW), runtime=FakeRuntime())
+    return SimpleNamespace(table=FakeTable(lambda: NOW), runtime=FakeRuntime(), registry=FakeRegistry())
 
 
 def held(context: Any, number: int, *tags: str, **changes: Any) -> Header:
@@ -111,3 +112,28 @@ def test_without_the_table_nothing_is_said_of_its_use(context: Any, monkeypatch:
     with pytest.raises(TransientError):
         find_use(one, context)
     assert context.runtime.asked == []
+
+
+def test_tags_that_no_event_told_of_are_asked_about(context: Any):
+    """Of the image as the registry described it, of its index as the registry names it now."""
+    child = held(context, 1, "v1", parents=(digest(9),))
+    index(context, 9, 1, tags=("all",))
+    context.registry.hold(ImageDetail(child.ref.home.image(digest(9)), ("all", "latest"), NOW))
+    find_use(child, context, tags=("v1", "stable"))
+    (asked,) = context.runtime.asked
+    assert asked.tags == {"v1", "stable", "all", "latest"}
+
+
+def test_an_image_that_goes_with_no_other_costs_no_call(context: Any):
+    find_use(held(context, 1, "v1"), context)
+    assert context.registry.asked == []
+
+
+def test_tags_that_cannot_be_asked_for_make_it_unknown(context: Any):
+    child = held(context, 1, parents=(digest(9),))
+    index(context, 9, 1)
+    context.registry.failure = DeniedError("ecr:DescribeImages")
+    use = find_use(child, context)
+    assert (use.state, use.blind) == (InUseState.UNKNOWN, ("the tags of its indexes and images: access denied",))
+    context.runtime.run(child.ref)
+    assert find_use(child, context).state is InUseState.YES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -161,10 +161,10 @@ class Slow:
     def __init__(self, world: Retaining, seconds: float) -> None:
         self._world, self._seconds, self.asked = world, timedelta(seconds=seconds), list[Subject]()
 
-    def in_use(self, subject: Subject) -> InUse:
+    def in_use(self, subject: Subject, since: datetime | None = None) -> InUse:
         self.asked.append(subject)
         self._world.moment += self._seconds
-        return InUse(InUseState.NO, looked=True)
+        return InUse(InUseState.NO, seen_at=self._world.moment, looked=True)
 
 
 def many(number: int = 30) -> list[RetainedImage]:
