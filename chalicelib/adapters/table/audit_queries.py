@@ -18,6 +18,7 @@ from chalicelib.adapters.dynamodb.schema import Item, audit_day, audit_head_key,
 from chalicelib.adapters.table.audit_log import AuditCheckpoints, read_action, read_head, read_stored
 from chalicelib.domain.audit.action import ActionRecord, action_id, recorded_at
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord, chain_name, named_chain
+from chalicelib.domain.audit.root import Copied, DayRoot
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import UpstreamError
 from chalicelib.services.ports.table import ActionRow, Page
@@ -132,6 +133,12 @@ class AuditQueries:
 
     def copies_of_day(self, day: date) -> Iterator[tuple[Chain, Head]]:
         return self._heads.of_day(day)
+
+    def copies_between(self, first: date | None, last: date) -> Iterator[Copied]:
+        return self._heads.between(first, last)
+
+    def roots(self, last: date) -> Iterator[DayRoot]:
+        return self._heads.roots(last)
 
     # --- how it is read
 

@@ -17,6 +17,7 @@ from chalicelib.domain.events.message import (
     Metric,
     Outcome,
     PolicyRollout,
+    SendDailySummary,
     StoreCheckpoints,
     TakeSnapshot,
     WaiversChanged,
@@ -36,6 +37,7 @@ from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.assessment.requeue import handle_each, requeue
 from chalicelib.services.assessment.take_snapshot import take_snapshot
+from chalicelib.services.audit.send_daily_summary import send_daily_summary
 from chalicelib.services.audit.store_checkpoints import store_checkpoints
 from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
@@ -86,6 +88,7 @@ def run_sweep(message: PlanSweep | SweepRepository, context: Context, *, receive
 PUT_BACK = (
     TakeSnapshot
     | StoreCheckpoints
+    | SendDailySummary
     | WaiversChanged
     | WhatIf
     | PlanSweep
@@ -142,6 +145,8 @@ def _run(delivery: Delivery, context: Context) -> None:
             take_snapshot(context)
         case StoreCheckpoints(day=day):
             store_checkpoints(date.fromisoformat(day), context)
+        case SendDailySummary(day=day):
+            send_daily_summary(date.fromisoformat(day), context)
         case WhatIf() as message:
             evaluate_shard(message, context)
         case WaiversChanged() as touched:

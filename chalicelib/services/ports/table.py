@@ -10,6 +10,7 @@ import msgspec
 
 from chalicelib.domain.audit.action import ActionRecord, AlertDelivery
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord
+from chalicelib.domain.audit.root import Copied, DayRoot
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import Enforcement
@@ -36,6 +37,12 @@ class Audit(Protocol):
         """Oldest first."""
 
     def copies_of_day(self, day: date) -> Iterator[tuple[Chain, Head]]: ...
+
+    def copies_between(self, first: date | None, last: date) -> Iterator[Copied]:
+        """Of all days from `first` (None: the first of all) to `last`, in the order of `copied_order`."""
+
+    def roots(self, last: date) -> Iterator[DayRoot]:
+        """Those that were put for days up to `last`, the last first."""
 
     def copies_of_shard(self, shard: int, days: Iterable[date]) -> Mapping[Chain, Sequence[Copy]]:
         """Of the 256th part of all chains that `shard` (0 to 255) names; each chain's oldest first."""
@@ -255,6 +262,9 @@ class Table(Protocol):
 
     def put_checkpoints(self, day: date, heads: Mapping[Chain, Head]) -> None:
         """Keeps the heads of audit chains with the day; one kept already is only replaced by one of more records."""
+
+    def put_root(self, sealed: DayRoot) -> None:
+        """Once for each day. Raises ConflictError where the day has another root."""
 
     def read_fuse(self) -> Fuse: ...
 

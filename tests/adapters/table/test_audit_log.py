@@ -33,8 +33,9 @@ from chalicelib.domain.audit.chain import (
     next_link,
     shard_of_chain,
 )
+from chalicelib.domain.audit.root import DayRoot, copied_order
 from chalicelib.domain.policy.waiver import Waiver
-from chalicelib.errors import ParameterError, UpstreamError
+from chalicelib.errors import ConflictError, ParameterError, UpstreamError
 from chalicelib.services.ports.table import ActionRow, Page
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.audit import FakeAudit
@@ -81,7 +82,7 @@ def place(request: pytest.FixtureRequest) -> Place:
         made: Place = request.getfixturevalue("real")
         return made
     table = FakeTable(lambda: NOW)
-    return Place(table, FakeAudit(table.actions, table.heads))
+    return Place(table, FakeAudit(table.actions, table.heads, table.roots))
 
 
 def record(number: int, at: datetime = NOW, **changes: Any) -> ActionRecord:
@@ -243,6 +244,23 @@ class TestCopies:
         assert [c.day for c in place.audit.copies(ref(1), days)] == [days[140], days[20], days[0]]
         assert place.audit.copies(ref(1), days[1:20]) in ([], ())
         assert place.audit.copies(ref(3), days) in ([], ())
+
+    def test_the_copies_of_some_days_come_in_the_order_of_which_roots_are_made(self, place: Place) -> None:
+        for day in (TODAY, YESTERDAY):
+            place.table.put_checkpoints(day, {ref(n): Head(n, b"x") for n in range(1, 6)} | {"policy": Head(1, b"p")})
+        found = list(place.audit.copies_between(None, TODAY))
+        assert found == sorted(found, key=copied_order)
+        assert len(found) == 12
+        assert list(place.audit.copies_between(TODAY, TODAY)) == found[6:]
+        assert list(place.audit.copies_between(None, YESTERDAY - timedelta(days=1))) == []
+
+    def test_a_root_is_put_once_for_a_day_and_the_last_comes_first(self, place: Place) -> None:
+        roots = [DayRoot(bytes([n]) * 32, YESTERDAY + timedelta(days=n)) for n in range(3)]
+        for root in (*roots, roots[0]):
+            place.table.put_root(root)
+        assert list(place.audit.roots(TODAY)) == [roots[1], roots[0]]
+        with pytest.raises(ConflictError):
+            place.table.put_root(DayRoot(b"another" * 5, TODAY))
 
     def test_the_shards_hold_all_copies(self, place: Place) -> None:
         heads: dict[Chain, Head] = {ref(n): Head(n, bytes(32)) for n in range(1, 50)}
@@ -552,6 +570,14 @@ def test_a_page_ends_when_enough_was_looked_through(client: Any, real: Place) ->
         assert first.items == ()
         assert first.after is not None
         assert effects(walked(ask)) == ["ALERT#0"]
+
+
+def test_a_copy_that_was_put_in_under_no_day_is_an_error_that_names_it(client: Any, real: Place) -> None:
+    real.table.put_checkpoints(TODAY, {"policy": Head(1, b"p")})
+    (item,) = client.scan(TableName=NAME)["Items"]
+    client.put_item(TableName=NAME, Item=item | {SK: {"S": "HEADS#0000-no-day#00"}})
+    with pytest.raises(UpstreamError, match="HEADS#0000-no-day#00 were put in"):
+        list(real.audit.copies_between(None, TODAY))
 
 
 def test_nothing_of_it_scans_the_table(client: Any, real: Place) -> None:

@@ -11,6 +11,7 @@ from chalicelib.domain.events.message import (
     Due,
     Metric,
     PolicyRollout,
+    SendDailySummary,
     StoreCheckpoints,
     TakeSnapshot,
     WaiversChanged,
@@ -64,6 +65,7 @@ HOME = Repository("111122223333", "eu-west-1", "team/api")
 PUT_BACK = [
     WaiversChanged((1, 2), after="x"),
     StoreCheckpoints("2026-03-01"),
+    SendDailySummary("2026-02-01"),
     WhatIf("job", 3),
     TakeSnapshot(),
     PlanSweep(Sweep.RECONCILE, "eu-west-1", NOW),
