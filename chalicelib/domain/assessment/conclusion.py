@@ -137,13 +137,22 @@ _MOMENT = timedelta(seconds=1)
 
 
 def announce(
-    header: Header, verdict: Verdict, ended: EndedWaivers | None, notify: Sequence[Route], now: datetime, *, quiet: bool
+    header: Header,
+    verdict: Verdict,
+    ended: EndedWaivers | None,
+    notify: Sequence[Route],
+    now: datetime,
+    *,
+    told: Sequence[Verdict] = (),
+    quiet: bool,
 ) -> Header:
     """The header with the verdict (numbered, another one than it has), what people are to be told, and what they know.
 
-    `ended`: by which waivers' end alone it was turned. `quiet`: the summary of something else tells it.
+    `ended`: by which waivers' end alone it was turned. `told`: the verdicts of an index's images that people are told
+    of. `quiet`: the summary of something else tells it.
     """
     former, decision = header.verdict, verdict.decision
+    told_by_image = header.kind is Kind.INDEX and former is not None and _turned_by_image(former, verdict, told)
     # What an index is worse by, its images have told already: to the same routes, as they share its repository.
     compared = None if header.kind is Kind.INDEX else former
     waiting = header.left_to_summary
@@ -157,10 +166,18 @@ def announce(
     if ended is not None and _is_summed(header, decision, known, notify, loud=loud):
         pending = (*pending, msgspec.structs.replace(alert, ended=ended))
     elif loud and not quiet:
-        pending = (*pending, alert)
+        pending = pending if told_by_image else (*pending, alert)
     elif loud or decision.closes_doors:
         pending = header.pending
     return msgspec.structs.replace(header, verdict=verdict, announced=decision if loud else known, pending=pending)
+
+
+def _turned_by_image(former: Verdict, verdict: Verdict, told: Sequence[Verdict]) -> bool:
+    """Whether the alert of an image says it, to the same routes: the image was decided since, and is as bad as the
+    index or has made it less bad. What an image was already when the index was pushed is news of the index."""
+    since = [t for t in told if t.decided_at >= former.decided_at]
+    less_bad = verdict.decision.rank < former.decision.rank
+    return any(less_bad or t.decision.rank >= verdict.decision.rank for t in since)
 
 
 def _is_summed(
@@ -219,6 +236,7 @@ def conclude(
     index_tags: Sequence[str] = (),
     needed_by: Sequence[str] = (),
     ended: Sequence[EndedWaivers | None] = (),
+    told: Sequence[Verdict] = (),
     quiet: bool = False,
 ) -> Header:
     """The header as it must be put: counts, sketch, verdict, when to decide again, what is still to be done.
@@ -226,7 +244,7 @@ def conclude(
     `children`: how the images of an index stand; it takes the worst. `index_tags`: the tags of the indexes that hold
     the image, by which its users know it. `needed_by`: what those keep from being done to it. `quiet`: one of many (a
     first fill, a policy change): the summary announces it. `ended`: of each of the children, the waivers by whose end
-    alone it stands so, which people were not told yet.
+    alone it stands so, which people were not told yet. `told`: of the children, the verdicts that people are told of.
     """
     header = msgspec.structs.replace(
         header,
@@ -252,7 +270,7 @@ def conclude(
         turned = ended_alone(header, document.findings, rules, now, children, ended, index_tags)
         number = header.verdict.number + 1 if header.verdict else 1
         verdict = msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
-        header = announce(header, verdict, turned, rules.policy.notify, now, quiet=quiet)
+        header = announce(header, verdict, turned, rules.policy.notify, now, told=told, quiet=quiet)
     header = msgspec.structs.replace(header, order=standing_order(header))
     quiet = quiet or header.left_to_summary is not None
     return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet), now)

@@ -1,0 +1,102 @@
+"""What is found in one image of many indexes is told once, on the whole local stack."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import boto3
+import pytest
+
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.local import events as aws_events
+from chalicelib.local.aws.deployment import ACCOUNT
+from chalicelib.local.aws.seed import covered
+from chalicelib.local.aws.stack import REGION
+from chalicelib.local.demo import demo_registry
+from chalicelib.local.inspector import inspector_of
+from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
+from chalicelib.services.policy.apply_policy import apply_policy
+from tests.extent import Extent
+from tests.local.push_image import Pusher
+from tests.local.running import local_stack
+
+HOME = Repository(ACCOUNT, REGION, "team/base")
+POLICY = """
+version: 1
+mode: enforce
+rules:
+  - {id: critical, match: {severity: {gte: CRITICAL}}, decision: block}
+notify:
+  - {channel: sns, min_decision: warn, events: [verdict]}
+"""
+
+
+class World(StoryWorld):
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(arguments[0], lambda words: pytest.fail(f"nobody types {words}"))
+        self.ecr = boto3.Session(region_name=REGION).client("ecr")
+        self.ecr.create_repository(repositoryName=HOME.name)
+        self.pusher = Pusher(self.ecr, HOME)
+
+    def scan_as(self, image: ImageRef, severity: str | None) -> None:
+        """Inspector has scanned the image, and has found one flaw or none."""
+        with self.stack.aws.lock:
+            inspector = inspector_of(REGION)
+            inspector.coverage[image.arn] = covered(image, "ACTIVE", "SUCCESSFUL", self.now)
+            if severity:
+                row = demo_registry.enhanced_finding(image, demo_registry.OPENSSL, (), self.now, self.now)
+                inspector.hold(image.arn, {**row, "severity": severity})
+        self.stack.aws.put_event(aws_events.inspector_scan_finished(image, (), {}, self.now))
+        assert self.settle()
+
+    def indexes(self, image: ImageRef, count: int) -> list[ImageRef]:
+        made = [self.pusher.index({f"linux/p{n}": image}, [f"v{n}"] if n < 12 else ()) for n in range(count)]
+        assert self.settle()
+        return made
+
+    def alerts(self) -> list[str]:
+        return ["\n".join(caught.lines) for caught in self.sent()["sns"]]
+
+    def decisions(self, refs: list[ImageRef]) -> set[Decision]:
+        return {stored.header.decision for stored in self.stack.headers(refs).values()}
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with local_stack(hurry=HURRY_SECONDS) as stack:
+        apply_policy(POLICY, "oncall", stack.context)
+        yield World(stack)
+
+
+def test_a_flaw_in_an_image_of_many_indexes_is_one_alert_that_names_the_tagged_ones(
+    world: World, extent: Extent
+) -> None:
+    count = 160 if extent.is_full else 40
+    image = world.pusher.image([b"base"])
+    indexes = world.indexes(image, count)
+    world.scan_as(image, None)
+    assert world.decisions([image, *indexes]) == {Decision.ALLOW}
+    assert world.alerts() == []
+    world.scan_as(image, "CRITICAL")
+    assert world.decisions([image, *indexes]) == {Decision.BLOCK}
+    (alert,) = world.alerts()
+    assert str(image) in alert
+    assert f"In {count} indexes" in alert
+    (named,) = re.findall("tagged: ([^.]*)\\.", alert)
+    *tags, rest = named.split(", ")
+    assert set(tags) < {f"v{n}" for n in range(12)}
+    assert (len(tags), rest) == (10, "and 2 more")
+
+
+def test_an_index_that_is_pushed_over_a_bad_image_is_news(world: World) -> None:
+    image = world.pusher.image([b"base"])
+    world.settle()
+    world.scan_as(image, "CRITICAL")
+    (first,) = world.alerts()
+    assert "indexes" not in first
+    (index,) = world.indexes(image, 1)
+    assert world.decisions([index]) == {Decision.BLOCK}
+    (_, second) = world.alerts()
+    assert str(index) in second
