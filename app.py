@@ -27,6 +27,7 @@ from chalicelib.domain.events.message import (
     PolicyRollout,
     SendDailySummary,
     StoreCheckpoints,
+    SummarizeAlerts,
     TakeSnapshot,
     WatchWaivers,
 )
@@ -102,7 +103,8 @@ def on_sweeps(event: SQSEvent) -> Answer:
 @app.schedule(Rate(CLOCK_MINUTES, unit=Rate.MINUTES))
 def clock(event: CloudWatchEvent) -> None:
     """Every five minutes: what is due, shard by shard, what a new policy has not decided, waivers that end; each hour a
-    snapshot, copies of the heads of the audit log, and the sweeps whose hour it is; each day the daily summary."""
+    snapshot, copies of the heads of the audit log, the sweeps whose hour it is, and a summary of the alerts that were
+    too many; each day the daily summary."""
     place = app_context()
     for shard in range(SHARDS):
         place.outbox.send("sweeps", Due(shard))
@@ -121,6 +123,10 @@ def clock(event: CloudWatchEvent) -> None:
             if sweep.is_run_at(now.hour):
                 for plan in begin(sweep, place.registries, now):
                     place.outbox.send("sweeps", plan)
+    elif now.minute < 2 * CLOCK_MINUTES:
+        # Not at the full hour: the index of the audit log may be a moment behind.
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        place.outbox.send("sweeps", SummarizeAlerts(hour - timedelta(hours=1)))
 
 
 def _records(event: SQSEvent) -> list[dict[str, Any]]:

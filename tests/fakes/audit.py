@@ -13,6 +13,7 @@ from typing import Any
 from chalicelib.adapters.dynamodb.schema import position_of, token_of
 from chalicelib.adapters.table.audit_log import record_bytes
 from chalicelib.adapters.table.audit_queries import AuditEntry
+from chalicelib.domain.alerts.hourly_limit import AnnouncedAlert
 from chalicelib.domain.audit.action import ActionRecord, action_id, recorded_at
 from chalicelib.domain.audit.chain import START, Chain, Copy, Head, StoredRecord, chain_name, next_link, shard_of_chain
 from chalicelib.domain.audit.root import Copied, DayRoot, copied_order
@@ -58,6 +59,13 @@ class FakeAudit:
         recorded_at(text)
         rows = (r for chain in self._actions for r in self.of_chain(chain))
         return next((r for r in rows if action_id(r.record) == text), None)
+
+    def alerts(self, since: datetime, until: datetime) -> Iterator[AnnouncedAlert]:
+        records = [r for chain in self._actions.values() for r in chain if r.kind == "ALERT" and since <= r.at < until]
+        for record in sorted(records, key=lambda r: (r.at, r.effect)):
+            channel = record.effect.rpartition("#")[2]
+            if channel in ("slack", "sns", "webhook"):
+                yield AnnouncedAlert(channel, record.reason[:200])
 
     def chains_of_day(self, day: date) -> Iterator[Chain]:
         for chain, records in self._actions.items():

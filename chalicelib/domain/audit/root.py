@@ -16,13 +16,13 @@ from itertools import groupby
 import msgspec
 
 from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.alerts.verdict_alert import SUMMARY
 from chalicelib.domain.audit.chain import START, Chain, Head, chain_name, shard_of_chain
 
 OPEN_UNTIL = timedelta(hours=5)
 """After the end of a day: until then heads are copied to it. What is found later is copied to the day it is found."""
 SEALED_FROM = timedelta(hours=5, minutes=30)
 """After the end of a day: its root can be made. A function that began to copy before OPEN_UNTIL is over by then."""
-SUMMARY = "summary"
 
 
 class Copied(msgspec.Struct, frozen=True):

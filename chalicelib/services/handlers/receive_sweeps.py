@@ -19,6 +19,7 @@ from chalicelib.domain.events.message import (
     PolicyRollout,
     SendDailySummary,
     StoreCheckpoints,
+    SummarizeAlerts,
     TakeSnapshot,
     WaiversChanged,
     WatchWaivers,
@@ -34,6 +35,7 @@ from chalicelib.domain.events.sweep_message import (
     SweepRepository,
 )
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
+from chalicelib.services.alerts.summarize_alerts import summarize_alerts
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.assessment.requeue import handle_each, requeue
 from chalicelib.services.assessment.take_snapshot import take_snapshot
@@ -89,6 +91,7 @@ PUT_BACK = (
     TakeSnapshot
     | StoreCheckpoints
     | SendDailySummary
+    | SummarizeAlerts
     | WaiversChanged
     | WhatIf
     | PlanSweep
@@ -147,6 +150,8 @@ def _run(delivery: Delivery, context: Context) -> None:
             store_checkpoints(date.fromisoformat(day), context)
         case SendDailySummary(day=day):
             send_daily_summary(date.fromisoformat(day), context)
+        case SummarizeAlerts(hour=hour):
+            summarize_alerts(hour, context)
         case WhatIf() as message:
             evaluate_shard(message, context)
         case WaiversChanged() as touched:

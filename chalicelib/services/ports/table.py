@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from chalicelib.domain.alerts.hourly_limit import AnnouncedAlert
 from chalicelib.domain.audit.action import ActionRecord, AlertDelivery
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord
 from chalicelib.domain.audit.root import Copied, DayRoot
@@ -35,6 +36,10 @@ class Audit(Protocol):
 
     def copies(self, chain: Chain, days: Iterable[date]) -> Sequence[Copy]:
         """Oldest first."""
+
+    def alerts(self, since: datetime, until: datetime) -> Iterator[AnnouncedAlert]:
+        """For one channel each, recorded at or after `since` and before `until`, which are of one day; the first one
+        first. Reports of acts are none. The index is a moment behind."""
 
     def copies_of_day(self, day: date) -> Iterator[tuple[Chain, Head]]: ...
 

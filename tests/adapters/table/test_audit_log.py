@@ -21,6 +21,7 @@ from chalicelib.adapters.table.audit_log import AuditCheckpoints, read_action, r
 from chalicelib.adapters.table.audit_queries import BROKEN, AuditEntry, AuditQueries
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
+from chalicelib.domain.alerts.hourly_limit import AnnouncedAlert
 from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.audit.chain import (
     SHARDS,
@@ -244,6 +245,17 @@ class TestCopies:
         assert [c.day for c in place.audit.copies(ref(1), days)] == [days[140], days[20], days[0]]
         assert place.audit.copies(ref(1), days[1:20]) in ([], ())
         assert place.audit.copies(ref(3), days) in ([], ())
+
+    @pytest.mark.parametrize("hour", [12, 23])
+    def test_the_alerts_of_an_hour_are_those_for_a_channel_in_their_order(self, place: Place, hour: int) -> None:
+        start = NOW.replace(hour=hour)
+        for n, minutes in enumerate((-1, 0, 30, 59, 60)):
+            at = start + timedelta(minutes=minutes)
+            place.table.record_action(record(n, at, effect=f"ALERT#{n}#slack", reason=f"no. {n}"))
+        place.table.record_action(record(5, start, effect="ALERT#5"))
+        place.table.record_action(record(6, start, effect="REPORT#6#slack", kind="REPORT"))
+        found = list(place.audit.alerts(start, start + timedelta(hours=1)))
+        assert found == [AnnouncedAlert("slack", f"no. {n}") for n in (1, 2, 3)]
 
     def test_the_copies_of_some_days_come_in_the_order_of_which_roots_are_made(self, place: Place) -> None:
         for day in (TODAY, YESTERDAY):

@@ -1,9 +1,10 @@
-"""What is found in one image of many indexes is told once, on the whole local stack."""
+"""How many alerts people get, on the whole local stack: one for each cause, and so many an hour."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import boto3
 import pytest
@@ -28,6 +29,7 @@ version: 1
 mode: enforce
 rules:
   - {id: critical, match: {severity: {gte: CRITICAL}}, decision: block}
+  - {id: exploited, match: {kev: true}, decision: block}
 notify:
   - {channel: sns, min_decision: warn, events: [verdict]}
 """
@@ -40,13 +42,14 @@ class World(StoryWorld):
         self.ecr.create_repository(repositoryName=HOME.name)
         self.pusher = Pusher(self.ecr, HOME)
 
-    def scan_as(self, image: ImageRef, severity: str | None) -> None:
+    def scan_as(self, image: ImageRef, severity: str | None, flaw: demo_registry.Flaw = demo_registry.OPENSSL) -> None:
         """Inspector has scanned the image, and has found one flaw or none."""
         with self.stack.aws.lock:
             inspector = inspector_of(REGION)
             inspector.coverage[image.arn] = covered(image, "ACTIVE", "SUCCESSFUL", self.now)
+            inspector.kev[flaw.id] = {"dateAdded": 0} if flaw.cisa else None
             if severity:
-                row = demo_registry.enhanced_finding(image, demo_registry.OPENSSL, (), self.now, self.now)
+                row = demo_registry.enhanced_finding(image, flaw, (), self.now, self.now)
                 inspector.hold(image.arn, {**row, "severity": severity})
         self.stack.aws.put_event(aws_events.inspector_scan_finished(image, (), {}, self.now))
         assert self.settle()
@@ -100,3 +103,27 @@ def test_an_index_that_is_pushed_over_a_bad_image_is_news(world: World) -> None:
     assert world.decisions([index]) == {Decision.BLOCK}
     (_, second) = world.alerts()
     assert str(index) in second
+
+
+def test_what_is_more_than_a_channel_gets_in_an_hour_is_one_summary_and_known_exploited_flaws_are_told(
+    world: World,
+) -> None:
+    apply_policy(POLICY + "alerts: {max_per_hour: 2}\n", "oncall", world.stack.context)
+    world.stack.clock.move((world.now.replace(minute=10) - world.now) % timedelta(hours=1))
+    images = [world.pusher.image([b"base", bytes([n])], [f"v{n}"]) for n in range(6)]
+    assert world.settle()
+    for image in images:
+        world.scan_as(image, "CRITICAL")
+    assert world.decisions(images) == {Decision.BLOCK}
+    told = world.alerts()
+    assert len([text for text in told if "BLOCK: team/base:v" in text]) == 2
+    exploited = world.pusher.image([b"base", b"exploited"], ["kev"])
+    world.settle()
+    world.scan_as(exploited, "CRITICAL", demo_registry.LOG4SHELL)
+    world.stack.clock.move_to(world.now.replace(minute=5, second=10) + timedelta(hours=1))
+    world.stack.run_clock()
+    assert world.settle()
+    said = world.alerts()[len(told) :]
+    (summary,) = [text for text in said if "4 more alerts from" in text]
+    assert all(f"team/base:v{n} " in summary for n in range(6) if f"team/base:v{n} " not in "".join(told))
+    assert [text for text in said if "team/base:kev" in text]
