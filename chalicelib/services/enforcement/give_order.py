@@ -13,10 +13,10 @@ import msgspec
 
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.act_words import planned_words, registry_words
-from chalicelib.domain.enforcement.enforcement import with_next_act
+from chalicelib.domain.enforcement.enforcement import ARCHIVE, with_next_act
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAct
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Hold, Holding, Order, PendingAct
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
@@ -29,6 +29,9 @@ from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 
 MAX_REASON = 1_000
+NO_ORDER = "no order"
+_STORED_BY = frozenset({ActionKind.ARCHIVE, ActionKind.ARCHIVE_FAILED, ActionKind.QUARANTINE, ActionKind.RELEASE})
+"""Records after which an image lies archived, or does not any more."""
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -64,7 +67,20 @@ def give_order(
         possible(before, rules)
     now = context.clock.now()
     order = Order(kind, by, reason.strip(), now, None, undoes)
-    return follow(before, order, ActionKind(f"ORDER_{kind}"), rules, context, dry_run=dry_run)
+    archived = archived_by_retention(before, context) if kind is ActionType.RELEASE else None
+    hold = None if archived is None else Hold(ARCHIVE, 0, archived.at)
+    return follow(before, order, ActionKind(f"ORDER_{kind}"), rules, context, dry_run=dry_run, hold=hold)
+
+
+def archived_by_retention(header: Header, context: Context) -> ActionRecord | None:
+    """The record of the archive in which the image lies, where that is one of retention and no quarantine of ours."""
+    if header.hold is not None or header.storage is not StorageStatus.ARCHIVED:
+        return None
+    acts = [row.record for row in context.queries.actions(header.ref) if row.record.kind in _STORED_BY]
+    last = acts[-1] if acts else None
+    if last is None or last.kind != ActionKind.ARCHIVE or (header.activated_at and header.activated_at > last.at):
+        return None
+    return last
 
 
 def follow(
@@ -76,25 +92,33 @@ def follow(
     *,
     dry_run: bool,
     spoken: Order | None = None,
+    hold: Hold | None = None,
 ) -> Given:
-    """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows."""
+    """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows.
+    `hold`: an archive that is ours from now on, so that a release ends it."""
     radius = find_blast_radius(before, context)
     if dry_run:
         needed_by = needing(indexes_of(before, context), rules)
-        after = with_next_act(_ordered(before, order), rules.policy, needed_by, context.clock.now())
+        after = with_next_act(_ordered(before, order, hold), rules.policy, needed_by, context.clock.now())
     else:
-        after = put_order(before, order, kind, context, spoken=spoken)
+        after = put_order(before, order, kind, context, spoken=spoken, hold=hold)
     return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=dry_run)
 
 
 def put_order(
-    before: Header, order: Order | None, kind: ActionKind, context: Context, *, spoken: Order | None = None
+    before: Header,
+    order: Order | None,
+    kind: ActionKind,
+    context: Context,
+    *,
+    spoken: Order | None = None,
+    hold: Hold | None = None,
 ) -> Header:
     """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`."""
     if (word := spoken or order) is not None:
         _record(before, word, order, kind, context)
     said = Delivery("order", Decide(before.ref, "order"))
-    return update_header(before.ref, lambda header: _ordered(header, order), said, context)
+    return update_header(before.ref, lambda header: _ordered(header, order, hold), said, context)
 
 
 def checked(reason: str) -> str:
@@ -129,7 +153,9 @@ def possible(header: Header, rules: Rules) -> None:
         raise ConflictError(f"the policy exempts {ref.repository}: nothing in it is quarantined")
 
 
-def _ordered(header: Header, order: Order | None) -> Header:
+def _ordered(header: Header, order: Order | None, hold: Hold | None) -> Header:
+    if hold is not None and header.hold is None and header.storage is StorageStatus.ARCHIVED:
+        header = msgspec.structs.replace(header, hold=hold)
     if order is not None and order.kind is ActionType.RELEASE:
         standing = header.verdict.standing if header.verdict else VerdictSummary(Decision.PENDING)
         order = msgspec.structs.replace(order, standing=standing)
@@ -182,7 +208,7 @@ def _record(header: Header, word: Order, order: Order | None, kind: ActionKind, 
         ActionRecord(
             ref=header.ref,
             effect=kind,
-            wanted_at=now,
+            wanted_at=word.at,
             kind=kind,
             actor=word.actor,
             reason=word.reason,
@@ -195,8 +221,8 @@ def _record(header: Header, word: Order, order: Order | None, kind: ActionKind, 
 
 
 def order_words(order: Order | None) -> str:
-    """As the audit log has it: by this an order is known again."""
-    return "no order" if order is None else f"{order.kind} ordered by {order.by}: {order.reason}"
+    """As the audit log has it."""
+    return NO_ORDER if order is None else f"{order.kind} ordered by {order.by}: {order.reason}"
 
 
 def quarantine_image(
