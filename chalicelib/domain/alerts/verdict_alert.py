@@ -221,7 +221,7 @@ def _index_words(details: AlertDetails) -> Iterator[str]:
         return
     count = "one index" if details.indexes == 1 else f"{details.indexes} indexes"
     tagged = ", ".join(some_of([shortened(tag) for tag in details.index_tags], MAX_INDEX_TAGS))
-    yield f"In {count}, not told of by alerts of their own; {f'tagged: {tagged}' if tagged else 'none is tagged'}."
+    yield f"In {count}, told of and acted on with it; {f'tagged: {tagged}' if tagged else 'none is tagged'}."
 
 
 def _plain_pending(verdict: Verdict) -> bool:

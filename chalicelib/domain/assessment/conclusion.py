@@ -143,16 +143,15 @@ def announce(
     notify: Sequence[Route],
     now: datetime,
     *,
-    told: Sequence[Verdict] = (),
+    told_by_image: bool = False,
     quiet: bool,
 ) -> Header:
     """The header with the verdict (numbered, another one than it has), what people are to be told, and what they know.
 
-    `ended`: by which waivers' end alone it was turned. `told`: the verdicts of an index's images that people are told
-    of. `quiet`: the summary of something else tells it.
+    `ended`: by which waivers' end alone it was turned. `told_by_image`: the alert of an index's image tells it.
+    `quiet`: the summary of something else does.
     """
     former, decision = header.verdict, verdict.decision
-    told_by_image = header.kind is Kind.INDEX and former is not None and _turned_by_image(former, verdict, told)
     # What an index is worse by, its images have told already: to the same routes, as they share its repository.
     compared = None if header.kind is Kind.INDEX else former
     waiting = header.left_to_summary
@@ -172,9 +171,13 @@ def announce(
     return msgspec.structs.replace(header, verdict=verdict, announced=decision if loud else known, pending=pending)
 
 
-def _turned_by_image(former: Verdict, verdict: Verdict, told: Sequence[Verdict]) -> bool:
-    """Whether the alert of an image says it, to the same routes: the image was decided since, and is as bad as the
-    index or has made it less bad. What an image was already when the index was pushed is news of the index."""
+def is_told_by_image(header: Header, verdict: Verdict, told: Sequence[Verdict]) -> bool:
+    """Whether the alert of an index's image says what the index becomes, to the same routes: the image was decided
+    since, and is as bad as the index or has made it less bad. What an image was already when the index was pushed is
+    news of the index."""
+    former = header.verdict
+    if header.kind is not Kind.INDEX or former is None:
+        return False
     since = [t for t in told if t.decided_at >= former.decided_at]
     less_bad = verdict.decision.rank < former.decision.rank
     return any(less_bad or t.decision.rank >= verdict.decision.rank for t in since)
@@ -270,7 +273,9 @@ def conclude(
         turned = ended_alone(header, document.findings, rules, now, children, ended, index_tags)
         number = header.verdict.number + 1 if header.verdict else 1
         verdict = msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
-        header = announce(header, verdict, turned, rules.policy.notify, now, told=told, quiet=quiet)
+        by_image = is_told_by_image(header, verdict, told)
+        header = announce(header, verdict, turned, rules.policy.notify, now, told_by_image=by_image, quiet=quiet)
+        quiet = quiet or by_image
     header = msgspec.structs.replace(header, order=standing_order(header))
     quiet = quiet or header.left_to_summary is not None
     return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet), now)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chalicelib.domain.assessment.conclusion import announce
+from chalicelib.domain.assessment.conclusion import announce, is_told_by_image
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.verdict import Decision, Verdict
@@ -29,7 +29,8 @@ def turned(
     """How many alerts the index has then, and what people know of it."""
     before = None if former is None else verdict(former, EARLIER)
     index = Header(ref=ref(1), exists=True, kind=kind, verdict=before, announced=former)
-    after = announce(index, verdict(decision), None, NOTIFY, NOW, told=told, quiet=False)
+    by_image = is_told_by_image(index, verdict(decision), told)
+    after = announce(index, verdict(decision), None, NOTIFY, NOW, told_by_image=by_image, quiet=False)
     return len(after.pending), after.announced
 
 
