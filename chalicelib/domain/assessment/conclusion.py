@@ -275,7 +275,8 @@ def conclude(
         verdict = msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
         by_image = is_told_by_image(header, verdict, told)
         header = announce(header, verdict, turned, rules.policy.notify, now, told_by_image=by_image, quiet=quiet)
-        quiet = quiet or by_image
+        # Where a person's release of the index ends by it, its act is news.
+        quiet = quiet or (by_image and header.order is None)
     header = msgspec.structs.replace(header, order=standing_order(header))
     quiet = quiet or header.left_to_summary is not None
     return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet), now)
