@@ -11,12 +11,13 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind, ActionRecord
+from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
 from chalicelib.domain.enforcement.act_words import planned_words, registry_words
-from chalicelib.domain.enforcement.enforcement import ARCHIVE, with_next_act
+from chalicelib.domain.enforcement.enforcement import with_next_act
+from chalicelib.domain.enforcement.order_records import archived_by_retention
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, Deferred, Hold, Holding, Order, PendingAct
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAct
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
@@ -29,9 +30,6 @@ from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 
 MAX_REASON = 1_000
-NO_ORDER = "no order"
-_STORED_BY = frozenset({ActionKind.ARCHIVE, ActionKind.ARCHIVE_FAILED, ActionKind.QUARANTINE, ActionKind.RELEASE})
-"""Records after which an image lies archived, or does not any more."""
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -67,20 +65,8 @@ def give_order(
         possible(before, rules)
     now = context.clock.now()
     order = Order(kind, by, reason.strip(), now, None, undoes)
-    archived = archived_by_retention(before, context) if kind is ActionType.RELEASE else None
-    hold = None if archived is None else Hold(ARCHIVE, 0, archived.at)
-    return follow(before, order, ActionKind(f"ORDER_{kind}"), rules, context, dry_run=dry_run, hold=hold)
-
-
-def archived_by_retention(header: Header, context: Context) -> ActionRecord | None:
-    """The record of the archive in which the image lies, where that is one of retention and no quarantine of ours."""
-    if header.hold is not None or header.storage is not StorageStatus.ARCHIVED:
-        return None
-    acts = [row.record for row in context.queries.actions(header.ref) if row.record.kind in _STORED_BY]
-    last = acts[-1] if acts else None
-    if last is None or last.kind != ActionKind.ARCHIVE or (header.activated_at and header.activated_at > last.at):
-        return None
-    return last
+    said = ActionKind(f"ORDER_{kind}")
+    return follow(before, order, said, rules, context, dry_run=dry_run, undoes=undoes is not None)
 
 
 def follow(
@@ -92,16 +78,18 @@ def follow(
     *,
     dry_run: bool,
     spoken: Order | None = None,
-    hold: Hold | None = None,
+    undoes: bool = False,
 ) -> Given:
-    """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows.
-    `hold`: an archive that is ours from now on, so that a release ends it."""
+    """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows. `undoes`:
+    see `put_order`."""
     radius = find_blast_radius(before, context)
+    if order is not None and order.kind is ActionType.RELEASE:
+        order = msgspec.structs.replace(order, restores=_is_archived_by_retention(before, context))
     if dry_run:
         needed_by = needing(indexes_of(before, context), rules)
-        after = with_next_act(_ordered(before, order, hold), rules.policy, needed_by, context.clock.now())
+        after = with_next_act(_ordered(before, order), rules.policy, needed_by, context.clock.now())
     else:
-        after = put_order(before, order, kind, context, spoken=spoken, hold=hold)
+        after = put_order(before, order, kind, context, spoken=spoken, undoes=undoes)
     return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=dry_run)
 
 
@@ -112,13 +100,25 @@ def put_order(
     context: Context,
     *,
     spoken: Order | None = None,
-    hold: Hold | None = None,
+    undoes: bool = False,
 ) -> Header:
-    """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`."""
+    """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`.
+
+    `undoes`: it ends no other order than the one in `before`. Raises ConflictError where another was given since.
+    """
     if (word := spoken or order) is not None:
         _record(before, word, order, kind, context)
-    said = Delivery("order", Decide(before.ref, "order"))
-    return update_header(before.ref, lambda header: _ordered(header, order, hold), said, context)
+    said, stood = Delivery("order", Decide(before.ref, "order")), before.order
+
+    def given(header: Header) -> Header:
+        nonlocal stood
+        stood = header.order
+        return header if undoes and stood != before.order else _ordered(header, order)
+
+    after = update_header(before.ref, given, said, context)
+    if undoes and stood != before.order:
+        raise ConflictError(f"another order was given for {before.ref} at the same moment: {order_words(stood)}")
+    return after
 
 
 def checked(reason: str) -> str:
@@ -153,13 +153,17 @@ def possible(header: Header, rules: Rules) -> None:
         raise ConflictError(f"the policy exempts {ref.repository}: nothing in it is quarantined")
 
 
-def _ordered(header: Header, order: Order | None, hold: Hold | None) -> Header:
-    if hold is not None and header.hold is None and header.storage is StorageStatus.ARCHIVED:
-        header = msgspec.structs.replace(header, hold=hold)
-    if order is not None and order.kind is ActionType.RELEASE:
+def _ordered(header: Header, order: Order | None) -> Header:
+    if order is not None and order.kind is ActionType.RELEASE and order.standing is None:
         standing = header.verdict.standing if header.verdict else VerdictSummary(Decision.PENDING)
         order = msgspec.structs.replace(order, standing=standing)
     return msgspec.structs.replace(header, order=order)
+
+
+def _is_archived_by_retention(header: Header, context: Context) -> bool:
+    if header.storage is not StorageStatus.ARCHIVED or header.hold is not None:
+        return False
+    return archived_by_retention(header, [row.record for row in context.queries.actions(header.ref)]) is not None
 
 
 def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: Context) -> Header:
@@ -203,26 +207,25 @@ def _given(header: Header, radius: BlastRadius, nothing: str, *, dry_run: bool) 
 
 
 def _record(header: Header, word: Order, order: Order | None, kind: ActionKind, context: Context) -> None:
-    now = context.clock.now()
-    context.table.record_action(
-        ActionRecord(
-            ref=header.ref,
-            effect=kind,
-            wanted_at=word.at,
-            kind=kind,
-            actor=word.actor,
-            reason=word.reason,
-            at=now,
-            before=order_words(header.order),
-            after=order_words(order),
-            policy_version=header.verdict.policy_version if header.verdict else 0,
-        )
+    record = ActionRecord(
+        ref=header.ref,
+        effect=kind,
+        # By it the order is found again (`record_of`).
+        wanted_at=word.at,
+        kind=kind,
+        actor=word.actor,
+        reason=word.reason,
+        at=context.clock.now(),
+        before=order_words(header.order),
+        after=order_words(order),
+        policy_version=header.verdict.policy_version if header.verdict else 0,
+        orders=(header.order, order),
     )
+    context.table.record_action(msgspec.structs.replace(record, undo=undo_command(record)))
 
 
 def order_words(order: Order | None) -> str:
-    """As the audit log has it."""
-    return NO_ORDER if order is None else f"{order.kind} ordered by {order.by}: {order.reason}"
+    return "no order" if order is None else f"{order.kind} ordered by {order.by}: {order.reason}"
 
 
 def quarantine_image(

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind, ActionRecord, action_id
+from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery, Metric
 from chalicelib.domain.headers.header import Header, Rules
@@ -198,7 +198,7 @@ def _record(
     )
     if would or plan.action == "expire":
         return record
-    return msgspec.structs.replace(record, undo=f"lazaretto undo {action_id(record)} --reason undone")
+    return msgspec.structs.replace(record, undo=undo_command(record))
 
 
 def _is_as_planned(now: ImageDetail, header: Header | None, planned: RetainedImage) -> bool:

@@ -316,14 +316,14 @@ BODY = (
     b'"after":"ended","policy_version":3,"vulnerability_ids":["CVE-2026-0001"],"undo":"lazaretto waive",'
     b'"subject":"waiver/w-1","waivers":[{"id":"w-1","repository":"team/*","reason":"not reachable",'
     b'"approved_by":"security","expires_at":"2026-04-01T00:00:00Z","created_at":"2026-03-01T00:00:00Z",'
-    b'"vulnerability_id":"CVE-2026-0001","package":null,"rule":null,"status":null,"justification":null},null]}'
+    b'"vulnerability_id":"CVE-2026-0001","package":null,"rule":null,"status":null,"justification":null},null],"orders":null}'
 )
 IMAGE_BODY = (
     b'{"ref":{"registry":"111122223333","region":"eu-west-1","repository":"team/api","digest":"'
     + digest(1).encode()
     + b'"},"effect":"QUARANTINE#2","wanted_at":"2026-03-10T11:59:00Z","kind":"QUARANTINE","actor":"rule:critical",'
     b'"reason":"a critical one","at":"2026-03-10T12:00:00Z","before":"ACTIVE","after":"ARCHIVED","policy_version":0,'
-    b'"vulnerability_ids":[],"undo":null,"subject":"","waivers":null}'
+    b'"vulnerability_ids":[],"undo":null,"subject":"","waivers":null,"orders":null}'
 )
 
 
@@ -365,7 +365,7 @@ def test_a_record_is_stored_in_these_bytes_and_no_others(client: Any, real: Plac
         "ac": {"S": "person:oncall"},
         "re": {"S": "fixed"},
         "n": {"N": "1"},
-        "ch": {"B": bytes.fromhex("e82b252a535a01dc2012b3555e2af1bb9db49adb89052d9a77310585102139ef")},
+        "ch": {"B": bytes.fromhex("0f58520f97fb997a72a1d04b30fecee77c430bbe07891e31ad6873028428c1da")},
         "rc": {"B": BODY},
     }
     assert read_action(item).record == about_a_waiver
@@ -390,9 +390,9 @@ def test_the_links_of_a_known_chain_are_these(client: Any, real: Place) -> None:
     assert rows[0].body == IMAGE_BODY
     assert rows[0].link == hashlib.sha256(bytes(32) + IMAGE_BODY).digest()
     assert [row.link.hex() for row in rows] == [
-        "1fdbd3133c219433843f48209fe20d747d0ef9f665b50e98eeb455e8f5288ac0",
-        "3be9d26ff127ae98c947766b6ee0c06ce559b301478f1c86b2e24e5e7b3b21fe",
-        "fef6619399b642258b2451017f55ca510c193f6227b584bcf42a5e26c89457f9",
+        "b8f438a8fcd2acca4ebe4d450fcafc21bd090572b8840d2317e5fed46562b5b4",
+        "a3d158b2669cd8b5137e0e6a0972506ecf1fdff895de2a3583a80ed7e49ef17e",
+        "180271437d22f3604efd35c65a2e200b52d83a0d692569e5454bd1c1d66c85d9",
     ]
     (head,) = items(client, "AUDIT_HEAD")
     assert head == {
