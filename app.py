@@ -22,7 +22,15 @@ from chalice.app import Chalice, CloudWatchEvent, ConvertToMiddleware, Rate, SQS
 
 from chalicelib.api.routes import register
 from chalicelib.context import app_context
-from chalicelib.domain.events.message import Due, PolicyRollout, StoreCheckpoints, TakeSnapshot, WatchWaivers
+from chalicelib.domain.events.message import (
+    Due,
+    PolicyRollout,
+    SendDailySummary,
+    StoreCheckpoints,
+    SummarizeAlerts,
+    TakeSnapshot,
+    WatchWaivers,
+)
 from chalicelib.domain.events.sweep_message import Sweep, begin
 from chalicelib.intake import Answer, take_in
 from chalicelib.observability import journal, logger
@@ -31,6 +39,7 @@ from chalicelib.services.handlers.receive_batch import receive_batch
 
 STAGE = os.environ.get("LAZARETTO_STAGE", "dev")
 CLOCK_MINUTES = 5
+SUMMARY_HOUR = 6  # in UTC; the audit log of the day before takes no copies any more
 
 app = Chalice(app_name="lazaretto", configure_logs=False)
 # Whatever the environment says: an event holds signatures, and may hold an admission token.
@@ -94,7 +103,8 @@ def on_sweeps(event: SQSEvent) -> Answer:
 @app.schedule(Rate(CLOCK_MINUTES, unit=Rate.MINUTES))
 def clock(event: CloudWatchEvent) -> None:
     """Every five minutes: what is due, shard by shard, what a new policy has not decided, waivers that end; each hour a
-    snapshot, copies of the heads of the audit log, and the sweeps whose hour it is."""
+    snapshot, copies of the heads of the audit log, the sweeps whose hour it is, and a summary of the alerts that were
+    too many; each day the daily summary."""
     place = app_context()
     for shard in range(SHARDS):
         place.outbox.send("sweeps", Due(shard))
@@ -104,12 +114,19 @@ def clock(event: CloudWatchEvent) -> None:
     now = datetime.fromisoformat(event.time)
     if now.minute < CLOCK_MINUTES:
         place.outbox.send("sweeps", TakeSnapshot())
-        for day in (now - timedelta(days=1), now):
+        yesterday = now - timedelta(days=1)
+        for day in (yesterday, now):
             place.outbox.send("sweeps", StoreCheckpoints(f"{day:%Y-%m-%d}"))
+        if now.hour == SUMMARY_HOUR:
+            place.outbox.send("sweeps", SendDailySummary(f"{yesterday:%Y-%m-%d}"))
         for sweep in Sweep:
             if sweep.is_run_at(now.hour):
                 for plan in begin(sweep, place.registries, now):
                     place.outbox.send("sweeps", plan)
+    elif now.minute < 2 * CLOCK_MINUTES:
+        # Not at the full hour: the index of the audit log may be a moment behind.
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        place.outbox.send("sweeps", SummarizeAlerts(hour - timedelta(hours=1)))
 
 
 def _records(event: SQSEvent) -> list[dict[str, Any]]:

@@ -183,8 +183,9 @@ def quarantine(call: Call[OrderBody]) -> Answered[GivenAnswer]:
 def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     """Have one image pulled again, whatever its verdict, until that gets worse than it is now.
 
-    A restore from the archive takes ECR up to 20 minutes; until then `GET /v1/image` shows `storage` ACTIVATING. With
-    `dry_run` nothing is changed (200).
+    What retention archived is restored too; what another principal archived is not, and `lines` says so. A restore from
+    the archive takes ECR up to 20 minutes; until then `GET /v1/image` shows `storage` ACTIVATING. With `dry_run`
+    nothing is changed (200).
     """
     from chalicelib.services.enforcement.give_order import release_image
 
@@ -196,9 +197,10 @@ def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
 def undo(call: Call[UndoBody]) -> Answered[UndoneAnswer]:
     """Undo one action of the audit log: what was taken is given back, what was given back is taken again.
 
-    A waiver that was given is ended, one that was ended or changed is given again as it was, where it has not expired;
-    of the policy in force the version before is put again. With `dry_run` nothing is changed (200). 409 with the reason
-    for what changed nothing, or was changed since.
+    Of orders only the last about an image is undone; what stood before it stands again. What retention archived is
+    released. An undo is undone by the id of its own record. A waiver that was given is ended, one that was ended or
+    changed is given again as it was, where it has not expired; of the policy in force the version before is put again.
+    With `dry_run` nothing is changed (200). 409 with the reason for what changed nothing, or was changed since.
     """
     from chalicelib.services.enforcement.undo_action import undo_action
 

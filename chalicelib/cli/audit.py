@@ -6,7 +6,7 @@ own AWS credentials: the proof does not depend on deployed code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
@@ -20,12 +20,13 @@ from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.framework.operator import operator
 from chalicelib.errors import InputError
-from chalicelib.services.audit.verify_audit import Proof, verify_audit
+from chalicelib.services.audit.verify_audit import Proof, verify_audit, verify_root
 
 ROUTE = "/v1/audit"
 SHOW = "show"
 PROVED_BY_DEFAULT = timedelta(days=90)
 MOST_DAYS = 3_660
+ROOT_BYTES = 32
 
 Reference = Annotated[
     str | None, typer.Argument(metavar="IMAGE", help="REPO@DIGEST or REPO:TAG; without it the whole log.")
@@ -101,6 +102,10 @@ def verify_command(
         str | None, typer.Option(help="The whole log: every image with a record since this day; else 90 days.")
     ] = None,
     until: Annotated[str | None, typer.Option(help="The last of these days; else today.")] = None,
+    root: Annotated[
+        str | None,
+        typer.Option(help="The whole log up to the day of this root of a daily summary.", metavar="HASH"),
+    ] = None,
     stage: o.Stage = o.DEFAULT_STAGE,
 ) -> None:
     """Prove that no record was changed, removed, added or moved; else exit 1 and name the first broken one.
@@ -110,10 +115,15 @@ def verify_command(
     if image is None and subject is None:
         if registry is not None or region is not None:
             raise InputError("--registry and --region belong to an IMAGE")
-        whole = _prove_all(_days(since, until), stage, api.as_json)
+        if root is None:
+            whole = _prove_all(_days(since, until), stage, api.as_json)
+        elif since is None and until is None:
+            whole = _prove_root(_root(root), stage, api.as_json)
+        else:
+            raise InputError("--root proves all days up to its own: leave out --since and --until")
     else:
-        if since is not None or until is not None:
-            raise InputError("one image or subject is proved from its first record on: leave out --since and --until")
+        if (since, until, root) != (None, None, None):
+            raise InputError("one image or subject is proved whole: leave out --since, --until and --root")
         named = {} if image is None else o.read_image(image)
         query = {"subject": subject, "registry": registry, "region": region, **named}
         whole = _prove_one(api.client.get(f"{ROUTE}/verify", query, needs=("whole", "problems")), api.as_json)
@@ -164,28 +174,59 @@ def _day(option: str, text: str) -> date:
         raise InputError(f"{option}: {text[:60]!r} is no day such as 2026-03-10") from error
 
 
+def _root(text: str) -> bytes:
+    try:
+        root = bytes.fromhex(text)
+    except ValueError:
+        root = b""
+    if len(root) != ROOT_BYTES:
+        raise InputError(f"--root: {text[:80]!r} is not the {2 * ROOT_BYTES} hexadecimal digits of a daily summary")
+    return root
+
+
 def _prove_all(days: list[date], stage: str, as_json: bool) -> bool:
     audit = operator(stage).context.queries.audit
     with output.measuring("parts of the audit log proved") as show:
         proof = verify_audit(audit, days, show)
     if as_json:
         output.print_json(_plain(proof, days))
-        return not proof.broken
+    else:
+        _print_proof(proof, f"since {days[-1]}")
+    return not proof.broken
+
+
+def _prove_root(root: bytes, stage: str, as_json: bool) -> bool:
+    """Chains are proved where the root is not found as well: a copy that was left names what was cut."""
+    audit = operator(stage).context.queries.audit
+    with output.measuring("parts of the audit log proved") as show:
+        found = verify_root(audit, root, datetime.now(UTC).date())
+        proof = verify_audit(audit, found.days, show)
+    if as_json:
+        plain = _plain(proof, found.days) | {"root": root.hex(), "root_problem": found.problem}
+        output.print_json(plain | {"whole": plain["whole"] and found.problem is None})
+    elif found.problem is None:
+        _print_proof(proof, f"up to {found.days[0]}")
+    else:
+        output.say("The log is", output.cell("BROKEN", "bold red"), "by this root:")
+        _print_problems([found.problem, *(problem.what for _, problem in proof.problems)])
+    return found.problem is None and not proof.broken
+
+
+def _print_proof(proof: Proof, what: str) -> None:
     if not proof.broken:
         chains = output.count(proof.chains, "chain", "chains")
-        output.say(f"The log since {days[-1]} is whole: {chains}, {_records(proof.records)}.")
-        return True
+        output.say(f"The log {what} is whole: {chains}, {_records(proof.records)}.")
+        return
     broken = output.cell("BROKEN", "bold red")
-    output.say(f"The log since {days[-1]} is", broken, f"in {proof.broken} of {proof.chains} chains:")
+    output.say(f"The log {what} is", broken, f"in {proof.broken} of {proof.chains} chains:")
     _print_problems([problem.what for _, problem in proof.problems])
-    return False
 
 
-def _plain(proof: Proof, days: list[date]) -> dict[str, Any]:
+def _plain(proof: Proof, days: Sequence[date]) -> dict[str, Any]:
     return {
         "whole": not proof.broken,
-        "since": str(days[-1]),
-        "until": str(days[0]),
+        "since": str(days[-1]) if days else None,
+        "until": str(days[0]) if days else None,
         "chains": proof.chains,
         "records": proof.records,
         "broken": proof.broken,

@@ -45,7 +45,7 @@ def release_command(
 ) -> None:
     """Make an image available again, whatever its verdict, until the verdict gets worse.
 
-    A restore from ECR's archive takes up to 20 minutes: `lazaretto image` shows when it is over.
+    What retention archived is restored too. A restore takes up to 20 minutes: `lazaretto image` shows when it is over.
     """
     body = _body(image, registry, region, reason, dry_run)
     api.print(api.client.post("/v1/release", body, needs=("lines",)), _print_given)
@@ -55,8 +55,9 @@ def release_command(
 def undo_command(api: RestApi, action_id: ActionId, reason: Reason, dry_run: o.DryRun = False) -> None:
     """Undo one action of the audit log: a quarantine is released, a release is quarantined again.
 
-    A new waiver is ended; an ended or changed one is restored; a policy is replaced by its predecessor. An action that
-    was followed by another change is not undone (exit 1).
+    Of orders only the last is undone, and the one before it stands again. What retention archived is restored. A new
+    waiver is ended; an ended or changed one is restored; a policy is replaced by its predecessor. An action that was
+    followed by another change is not undone (exit 1).
     """
     body = {"action_id": action_id, "reason": reason, "dry_run": dry_run}
     api.print(api.client.post("/v1/undo", body, needs=("lines", "given")), _print_undone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -147,6 +148,30 @@ def test_an_action_is_undone_by_its_id(client: Client, context: FakeContext) -> 
     order = action_id(context.queries.records[ref(1)][-1])
     undone = post(client, "/v1/undo", 202, action_id=order, reason="no mistake after all")["given"]
     assert (undone["act"], undone["order"], undone["decision"]) == (None, None, "QUARANTINE")
+
+
+def test_of_two_orders_in_equal_words_the_one_that_is_named_is_undone_and_so_is_the_undo(
+    client: Client, context: FakeContext
+) -> None:
+    """The audit log names what undoes each."""
+    context.queries.add(image(1, Decision.ALLOW))
+
+    def ordered(path: str, **body: Any) -> str:
+        context.clock.at += timedelta(minutes=1)
+        post(client, path, 202, **body)
+        undo = context.queries.records[ref(1)][-1].undo
+        assert undo is not None
+        return undo.split()[2]
+
+    first, _, second = (ordered(f"/v1/{what}", **MEANT) for what in ("quarantine", "release", "quarantine"))
+    refused = post(client, "/v1/undo", 409, action_id=first, reason="a mistake")
+    assert f"undo that one: lazaretto undo {second}" in refused["detail"]
+    undone = ordered("/v1/undo", action_id=second, reason="a mistake")
+    assert context.queries.stored[ref(1)].order.kind == "RELEASE"
+    again = ordered("/v1/undo", action_id=undone, reason="no mistake after all")
+    assert context.queries.stored[ref(1)].order.kind == "QUARANTINE"
+    assert context.queries.stored[ref(1)].order.reason == f"no mistake after all; {MEANT['reason']}"
+    assert again != second
 
 
 def test_a_waiver_is_undone_by_its_action_id(client: Client, context: FakeContext) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -16,12 +17,16 @@ from chalicelib.adapters.dynamodb.schema import PK, SK, create_table
 from chalicelib.cli import app
 from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.audit.chain import Head
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.services.audit.send_daily_summary import send_daily_summary
 from tests.cli.conftest import Run
 from tests.fakes.images import image, ref
 from tests.fakes.moto_aws import mock_aws
 from tests.fakes.queries import NOW, FakeContext
-from tests.services.audit.test_verify_audit import NAME, Log
+from tests.services.audit.test_verify_audit import NAME, TODAY, Log
 
+SLACK = {"channel": "slack"}
 REGION = "eu-west-1"
 QUARANTINE = ActionRecord(
     ref=ref(1),
@@ -131,6 +136,106 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
 
 
 SINCE = ("--since", "2026-03-08", "--until", "2026-03-10")
+
+
+class TestVerifyByRoot:
+    """The root is all that the attacker could not change: it left the account with the daily summary."""
+
+    def test_a_log_that_was_left_alone_is_whole_up_to_the_day_of_the_root(self, log: Log) -> None:
+        result = verify("--root", root_of(log))
+        assert result.exit_code == 0, result.output
+        assert result.stdout.strip() == "The log up to 2026-03-10 is whole: 3 chains, 12 records."
+        said = json.loads(verify("--root", root_of(log), "--json").stdout)
+        assert (said["whole"], said["root_problem"]) == (True, None)
+
+    def test_what_went_on_after_the_root_is_no_forgery(self, log: Log) -> None:
+        root = root_of(log)
+        log.record("policy", 9)
+        log.table.put_checkpoints(TODAY + timedelta(days=1), log.audit.heads(["policy"]))
+        assert verify("--root", root).exit_code == 0
+
+    def test_a_tail_that_was_cut_with_its_head_is_named(self, log: Log) -> None:
+        root = root_of(log)
+        cut(log)
+        result = verify("--root", root)
+        assert result.exit_code == 1
+        assert "policy ends with record 2, and had 4 when its head was copied" in result.stdout
+
+    def test_a_chain_that_was_removed_with_its_head_is_named(self, log: Log) -> None:
+        root = root_of(log)
+        for item in [*log.items("policy"), log.head("policy")]:
+            log.delete(item)
+        result = verify("--root", root)
+        assert result.exit_code == 1
+        assert "policy ends with record 0, and had 4 when its head was copied" in result.stdout
+
+    def test_copies_that_were_written_anew_with_their_chain_show_by_the_root_alone(self, log: Log) -> None:
+        root = root_of(log)
+        cut(log)
+        forget_copies(log)
+        log.copy()
+        assert verify(*SINCE).exit_code == 0, "without the root it looks whole"
+        result = verify("--root", root)
+        assert result.exit_code == 1
+        assert "the copied heads of 2026-03-10 are not those that the root of that day was made of" in result.stdout
+
+    def test_so_they_do_where_all_roots_were_made_anew(self, log: Log) -> None:
+        root = root_of(log)
+        cut(log)
+        forget_copies(log, "ROOT#")
+        log.copy()
+        assert root_of(log) != root
+        result = verify("--root", root, "--json")
+        assert result.exit_code == 1
+        said = json.loads(result.stdout)
+        assert (said["whole"], said["broken"]) == (False, 0)
+        assert said["root_problem"].startswith("no day has this root")
+
+    def test_a_log_without_copies_has_no_root(self, log: Log) -> None:
+        forget_copies(log, "ROOT#")
+        result = verify("--root", "ab" * 32)
+        assert result.exit_code == 1
+        assert "no day has this root" in result.stdout
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ("--root", "ab"),
+            ("--root", "not a root"),
+            ("--root", "ab" * 32, "--since", "2026-03-08"),
+            ("--root", "ab" * 32, "--subject", "policy"),
+        ],
+    )
+    def test_a_root_that_is_none_and_a_part_of_the_log_are_bad_input(self, log: Log, options: tuple[str, ...]) -> None:
+        assert verify(*options).exit_code == 2
+
+
+def root_of(log: Log) -> str:
+    """As a daily summary of the next day tells it."""
+    told: list[Any] = []
+    context: Any = SimpleNamespace(
+        clock=SimpleNamespace(now=lambda: NOW + timedelta(days=1)),
+        table=log.table,
+        queries=SimpleNamespace(audit=log.whole_audit, all_rows=lambda: iter(())),
+        rules=SimpleNamespace(current=lambda: Rules(parse_policy({"version": 1, "rules": [], "notify": [SLACK]}))),
+        outbox=SimpleNamespace(send_all=lambda queue, messages: told.extend(messages)),
+    )
+    send_daily_summary(TODAY, context)
+    (root,) = (line.rpartition(" ")[2] for line in told[0].alert.notes if line.startswith("Root of the audit log"))
+    return str(root)
+
+
+def cut(log: Log) -> None:
+    items, head = log.items("policy"), log.head("policy")
+    for item in items[2:]:
+        log.delete(item)
+    log.write_anew(items[:2], head)
+
+
+def forget_copies(log: Log, *more: str) -> None:
+    for item in log.client.scan(TableName=NAME)["Items"]:
+        if item[SK]["S"].startswith(("HEADS#", *more)):
+            log.delete(item)
 
 
 def verify(*options: str) -> Any:

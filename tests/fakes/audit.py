@@ -13,8 +13,10 @@ from typing import Any
 from chalicelib.adapters.dynamodb.schema import position_of, token_of
 from chalicelib.adapters.table.audit_log import record_bytes
 from chalicelib.adapters.table.audit_queries import AuditEntry
+from chalicelib.domain.alerts.hourly_limit import AnnouncedAlert
 from chalicelib.domain.audit.action import ActionRecord, action_id, recorded_at
 from chalicelib.domain.audit.chain import START, Chain, Copy, Head, StoredRecord, chain_name, next_link, shard_of_chain
+from chalicelib.domain.audit.root import Copied, DayRoot, copied_order
 from chalicelib.services.ports.table import ActionRow, Page
 
 
@@ -23,8 +25,10 @@ class FakeAudit:
         self,
         actions: Mapping[Chain, Sequence[ActionRecord]],
         copied: Mapping[date, Mapping[Chain, Head]] | None = None,
+        roots: Mapping[date, bytes] | None = None,
     ) -> None:
         self._actions, self._copied = actions, {} if copied is None else copied
+        self._roots = {} if roots is None else roots
         self.altered: dict[Chain, list[StoredRecord]] = {}
         self.altered_heads: dict[Chain, Head | None] = {}
 
@@ -56,6 +60,13 @@ class FakeAudit:
         rows = (r for chain in self._actions for r in self.of_chain(chain))
         return next((r for r in rows if action_id(r.record) == text), None)
 
+    def alerts(self, since: datetime, until: datetime) -> Iterator[AnnouncedAlert]:
+        records = [r for chain in self._actions.values() for r in chain if r.kind == "ALERT" and since <= r.at < until]
+        for record in sorted(records, key=lambda r: (r.at, r.effect)):
+            channel = record.effect.rpartition("#")[2]
+            if channel in ("slack", "sns", "webhook"):
+                yield AnnouncedAlert(channel, record.reason[:200])
+
     def chains_of_day(self, day: date) -> Iterator[Chain]:
         for chain, records in self._actions.items():
             if any(r.at.astimezone(UTC).date() == day for r in records):
@@ -80,6 +91,13 @@ class FakeAudit:
 
     def copies_of_day(self, day: date) -> Iterator[tuple[Chain, Head]]:
         yield from self._copied.get(day, {}).items()
+
+    def copies_between(self, first: date | None, last: date) -> Iterator[Copied]:
+        days = [day for day in self._copied if (first is None or first <= day) and day <= last]
+        yield from sorted((Copied(d, c, h) for d in days for c, h in self._copied[d].items()), key=copied_order)
+
+    def roots(self, last: date) -> Iterator[DayRoot]:
+        yield from (DayRoot(root, day) for day, root in sorted(self._roots.items(), reverse=True) if day <= last)
 
     def copies_of_shard(self, shard: int, days: Iterable[date]) -> Mapping[Chain, Sequence[Copy]]:
         wanted = sorted(days)

@@ -16,6 +16,7 @@ from chalicelib.adapters.packing.packing import pack_document, unpack_document
 from chalicelib.adapters.table.repositories import points_at, tag_move, with_move
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, AlertDelivery
 from chalicelib.domain.audit.chain import Chain, Head, chain_name
+from chalicelib.domain.audit.root import DayRoot
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingsDocument
@@ -43,6 +44,7 @@ class FakeTable:
         self.actions: dict[Chain, list[ActionRecord]] = {}
         self.deliveries: dict[tuple[Chain, str, datetime], AlertDelivery] = {}
         self.heads: dict[date, dict[Chain, Head]] = {}
+        self.roots: dict[date, bytes] = {}
         self.fuse = Fuse()
         self.denied: dict[Repository, DeniedDigests] = {}
         self.versions = (0, 0)
@@ -165,6 +167,11 @@ class FakeTable:
         if risen:
             self._count("copy_heads")
             kept.update(risen)
+
+    def put_root(self, sealed: DayRoot) -> None:
+        assert sealed.day is not None
+        if self.roots.setdefault(sealed.day, sealed.root) != sealed.root:
+            raise ConflictError(f"{sealed.day} has another root")
 
     def read_fuse(self) -> Fuse:
         return self.fuse

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import boto3
 import msgspec
 
-from chalicelib.domain.events.message import Act, Refresh, StoreCheckpoints
+from chalicelib.domain.events.message import Act, Refresh, SendDailySummary, StoreCheckpoints
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository, TakeImages, begin
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Order, PendingAct, Stage
@@ -419,7 +419,11 @@ class Acts:
         assert not self.header(lost).exists
 
     def put_checkpoints(self) -> None:
-        self.played.context.outbox.send("sweeps", StoreCheckpoints(f"{self.played.clock.now():%Y-%m-%d}"))
+        day = f"{self.played.clock.now():%Y-%m-%d}"
+        self.played.context.outbox.send("sweeps", StoreCheckpoints(day))
+        self.played.settle()
+        self.played.clock.move(timedelta(hours=30))
+        self.played.context.outbox.send("sweeps", SendDailySummary(day))
         self.played.settle()
 
     def header(self, ref: ImageRef) -> Header:

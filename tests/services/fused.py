@@ -13,6 +13,7 @@ from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Route
+from tests.fakes.audit import FakeAudit
 from tests.fakes.journal import FakeJournal
 from tests.fakes.queries import FakeOutbox
 from tests.fakes.table import FakeTable
@@ -46,6 +47,7 @@ class FusedContext:
         self.clock = SimpleNamespace(now=lambda: self.moment)
         self.table: Any = FusedTable(self.clock.now)
         self.rules = SimpleNamespace(current=lambda: Rules(Policy(version=1, notify=routes)))
+        self.queries = SimpleNamespace(audit=FakeAudit({}))
         self.outbox = FakeOutbox()
         self.journal = FakeJournal()
 

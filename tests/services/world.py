@@ -122,6 +122,7 @@ class World:
         self.rules: Any = self
         self.replication: Any = NoReplication()
         self.queries: Any = self
+        self.audit: Any = FakeAudit(getattr(self.stored, "actions", {}))
         self.acts: Any = WorldActs(self)
         self.runtime: Any = FakeRuntime(self.now)
         self.journal = FakeJournal()

@@ -36,6 +36,13 @@ def test_who_reads_what_scanners_and_pushers_wrote_changes_neither_policy_nor_wa
         assert may_write(function, "REPO#111122223333/eu-west-1/team/api", partition) == set(), "one of many is enough"
 
 
+@pytest.mark.parametrize("function", ["on_scans", "on_findings", "on_actions", "on_alerts"])
+def test_who_acts_or_reads_what_others_wrote_changes_no_copy_of_the_audit_log_and_no_root(function: str) -> None:
+    assert table.summary_key()["pk"] == {"S": table.SUMMARY}
+    assert may_write(function, table.SUMMARY) == set()
+    assert may_write(function, "IMAGE#111122223333/eu-west-1/team/api@sha256:00", table.SUMMARY) == set()
+
+
 def test_who_acts_counts_for_the_fuse_and_changes_neither_policy_nor_waiver() -> None:
     assert [partition for partition in DECIDED if may_write("on_actions", partition)] == [table.FUSE]
 

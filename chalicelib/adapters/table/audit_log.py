@@ -9,7 +9,8 @@ the record of it, outside the bytes that the link covers. `audit_queries` reads 
 A copy is one item for each day and shard (`SUMMARY`, `HEADS#<yyyy-mm-dd>#<shard>`): name, count and link of every chain
 that had a record that day and whose name's hash begins with the shard's byte. So one chain's copies of a hundred days
 are one BatchGetItem, and a day of half a million chains is 256 items below 300 KB. A copy is never lowered and never
-removed: it is what a chain that was cut afterwards is compared with.
+removed: it is what a chain that was cut afterwards is compared with. The root of all copies up to a day is one more
+item (`SUMMARY`, `ROOT#<yyyy-mm-dd>`), put once.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from chalicelib.domain.audit.chain import (
     next_link,
     shard_of_chain,
 )
+from chalicelib.domain.audit.root import Copied, DayRoot
 from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.ports.table import ActionRow
 
@@ -54,10 +56,30 @@ class AuditCheckpoints:
             self._dynamo.insist(f"audit heads of {day}", partial(self._add, day, shard, new))
 
     def of_day(self, day: date) -> Iterator[tuple[Chain, Head]]:
-        values = {":pk": {"S": s.SUMMARY}, ":day": {"S": f"HEADS#{day}#"}}
-        for item in self._dynamo.query(f"{s.PK} = :pk AND begins_with({s.SK}, :day)", values, ConsistentRead=True):
-            for name, (count, link) in _read(item).items():
-                yield named_chain(name), Head(count, link)
+        return ((copied.chain, copied.head) for copied in self.between(day, day))
+
+    def between(self, first: date | None, last: date) -> Iterator[Copied]:
+        """`first` None: from the beginning. One Query for all days, in the order of `copied_order`."""
+        for item in self._summary(f"HEADS#{first or ''}", f"HEADS#{last}#~"):
+            heads = sorted(_read(item).items())
+            try:
+                day = date.fromisoformat(item[s.SK]["S"].split("#")[1])
+                copies = [Copied(day, named_chain(name), Head(count, link)) for name, (count, link) in heads]
+            except ValueError as error:
+                raise UpstreamError(f"the copied heads {item[s.SK]['S']} were put in: {error}") from error
+            yield from copies
+
+    def put_root(self, sealed: DayRoot) -> None:
+        self._dynamo.put(key(s.SUMMARY, f"ROOT#{sealed.day}") | {s.BODY: {"B": sealed.root}}, **ABSENT)
+
+    def roots(self, last: date) -> Iterator[DayRoot]:
+        for item in self._summary("ROOT#", f"ROOT#{last}", ScanIndexForward=False):
+            yield DayRoot(bytes(item[s.BODY]["B"]), date.fromisoformat(item[s.SK]["S"].removeprefix("ROOT#")))
+
+    def _summary(self, first: str, last: str, **arguments: bool) -> Iterator[Item]:
+        values = {":pk": {"S": s.SUMMARY}, ":from": {"S": first}, ":to": {"S": last}}
+        condition = f"{s.PK} = :pk AND {s.SK} BETWEEN :from AND :to"
+        return self._dynamo.query(condition, values, ConsistentRead=True, **arguments)
 
     def of_chain(self, chain: Chain, days: Iterable[date]) -> Sequence[Copy]:
         """Oldest first."""

@@ -16,8 +16,11 @@ from chalicelib.adapters.dynamodb import schema as s
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import Item, audit_day, audit_head_key, key, position_of, token_of
 from chalicelib.adapters.table.audit_log import AuditCheckpoints, read_action, read_head, read_stored
-from chalicelib.domain.audit.action import ActionRecord, action_id, recorded_at
+from chalicelib.domain.alerts.hourly_limit import AnnouncedAlert
+from chalicelib.domain.audit.action import ActionKind, ActionRecord, action_id, recorded_at
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord, chain_name, named_chain
+from chalicelib.domain.audit.root import Copied, DayRoot
+from chalicelib.domain.channels.channel import CHANNELS
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import UpstreamError
 from chalicelib.services.ports.table import ActionRow, Page
@@ -25,6 +28,7 @@ from chalicelib.services.ports.table import ActionRow, Page
 WALKED_RECORDS = 5_000  # for one page of a filtered list: about 250 read units at most
 BROKEN = "BROKEN: this record was changed and cannot be read; lazaretto audit verify says more"
 _PAGE = 200
+_CHANNELS = frozenset(kind.name for kind in CHANNELS)
 _DAY = timedelta(days=1)
 
 _Place = tuple[str, str, str, str]  # day, sort key in the index, partition and sort key of the record
@@ -97,6 +101,18 @@ class AuditQueries:
                 return None if stored is None else read_action(stored)
         return None
 
+    # --- for the number of alerts
+
+    def alerts(self, since: datetime, until: datetime) -> Iterator[AnnouncedAlert]:
+        day, start = audit_day(since)
+        end = audit_day(until)[1] if until < _midnight(since.date()) + _DAY else f"{start[:10]}~"
+        values = {":day": {"S": day}, ":from": {"S": start}, ":to": {"S": end}, ":alert": {"S": ActionKind.ALERT}}
+        condition = f"{s.STATE_PK} = :day AND {s.STATE_SK} BETWEEN :from AND :to"
+        for item in self._index(condition, values, limit=_PAGE, FilterExpression=f"{s.KIND} = :alert"):
+            channel = item[s.STATE_SK]["S"].rpartition("#")[2]
+            if channel in _CHANNELS:
+                yield AnnouncedAlert(channel, item[s.REASON]["S"])
+
     # --- for proofs
 
     def chains_of_day(self, day: date) -> Iterator[Chain]:
@@ -132,6 +148,12 @@ class AuditQueries:
 
     def copies_of_day(self, day: date) -> Iterator[tuple[Chain, Head]]:
         return self._heads.of_day(day)
+
+    def copies_between(self, first: date | None, last: date) -> Iterator[Copied]:
+        return self._heads.between(first, last)
+
+    def roots(self, last: date) -> Iterator[DayRoot]:
+        return self._heads.roots(last)
 
     # --- how it is read
 

@@ -33,6 +33,7 @@ from chalicelib.adapters.table.headers import Headers
 from chalicelib.adapters.table.repositories import Repositories, Tags
 from chalicelib.domain.audit.action import ActionRecord, AlertDelivery
 from chalicelib.domain.audit.chain import Chain, Head
+from chalicelib.domain.audit.root import DayRoot
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingsDocument
@@ -69,6 +70,7 @@ transaction |
     | summary | `SUMMARY` | `NOW`, `DAY#<date>` | `bd` B content, deflated; `at` N | 1 for each started KB |
     | audit heads | `SUMMARY` | `HEADS#<date>#<first byte of the chain's hash>` | `bd` B name, count and link of \
 chains, deflated; `x` B nonce | 1 for each started KB |
+    | audit root | `SUMMARY` | `ROOT#<date>` | `bd` B root of all heads copied up to that day | 1 |
     | fan-out | `POLICY` | `FAN_OUT` | `bd` B how far the newest policy has been carried, as JSON; `r` N revision; \
 `x` B nonce | 1 for each started KB |
     | versions | `VERSIONS` | `NOW` | `p` N policy; `w` N waivers (`rule_store` writes these) | 1 |
@@ -183,6 +185,10 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         """Adds to the day's copies the heads that have more records than what was copied. 1 unit for each started KB
         of each of 256 items that change."""
         self._heads.copy(day, heads)
+
+    def put_root(self, sealed: DayRoot) -> None:
+        """1 unit, once a day."""
+        self._heads.put_root(sealed)
 
     def read_fuse(self) -> Fuse:
         return self._read(fuse_key(), s.BODY, Fuse)[0]

@@ -193,13 +193,15 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 class AlertDetails(msgspec.Struct, frozen=True, kw_only=True):
     """What an alert about an image says beside its header. `findings`: those that may be shown. `registry`: what was
     done to the image there, and what is still to be; `left_alone`: why nothing is; `radius`: what hangs on it.
-    `in_use`: who runs it, as looked up now; None: it was not looked up."""
+    `in_use`: who runs it, as looked up now; None: it was not looked up. `indexes`: how many hold it, and their tags."""
 
     findings: Sequence[Finding] = ()
     registry: Sequence[str] = ()
     left_alone: Sequence[str] = ()
     radius: Sequence[str] = ()
     in_use: InUse | None = None
+    indexes: int = 0
+    index_tags: Sequence[str] = ()
 
 
 class AlertKey(msgspec.Struct, frozen=True):

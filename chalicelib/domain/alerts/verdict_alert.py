@@ -20,6 +20,7 @@ from chalicelib.domain.alerts.alert import (
     TopFinding,
     alert_reasons,
     hears,
+    shortened,
     summary_words,
     titled,
     top_findings,
@@ -28,7 +29,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import PendingAlert
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.names import console_url
-from chalicelib.domain.images.text import sanitize
+from chalicelib.domain.images.text import sanitize, some_of
 from chalicelib.domain.images.verdict import Decision, Verdict
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Route
@@ -119,6 +120,7 @@ def _command(*words: str) -> str | None:
 
 SUMMARY = "summary"
 MAX_WORST = 10
+MAX_INDEX_TAGS = 10
 _TELLING = frozenset({"unscanned", "stale"})
 
 
@@ -165,7 +167,11 @@ def compose_verdict_alert(
         decision=decision,
         former=former,
         worse=worse,
-        notes=(*_changed(verdict, effect.number, exists), *(f"It was excused by {w}, which has ended." for w in ended)),
+        notes=(
+            *_changed(verdict, effect.number, exists),
+            *(f"It was excused by {w}, which has ended." for w in ended),
+            *_index_words(details),
+        ),
         reasons=alert_reasons(verdict),
         findings=top,
         more_findings=max(matched - len(top), 0),
@@ -214,6 +220,15 @@ def compose_summary(
         notes=(*lines, *named, *([f"and {rest} more that are blocked or quarantined"] if rest > 0 and named else [])),
         what_to_do=("lazaretto findings --min-severity HIGH", f"lazaretto audit --day {now:%Y-%m-%d}") if named else (),
     )
+
+
+def _index_words(details: AlertDetails) -> Iterator[str]:
+    """Those without a tag are counted: a person who pushes can make many."""
+    if not details.indexes:
+        return
+    count = "one index" if details.indexes == 1 else f"{details.indexes} indexes"
+    tagged = ", ".join(some_of([shortened(tag) for tag in details.index_tags], MAX_INDEX_TAGS))
+    yield f"In {count}, told of and acted on with it; {f'tagged: {tagged}' if tagged else 'none is tagged'}."
 
 
 def _plain_pending(verdict: Verdict) -> bool:

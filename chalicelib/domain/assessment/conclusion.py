@@ -137,11 +137,19 @@ _MOMENT = timedelta(seconds=1)
 
 
 def announce(
-    header: Header, verdict: Verdict, ended: EndedWaivers | None, notify: Sequence[Route], now: datetime, *, quiet: bool
+    header: Header,
+    verdict: Verdict,
+    ended: EndedWaivers | None,
+    notify: Sequence[Route],
+    now: datetime,
+    *,
+    told_by_image: bool = False,
+    quiet: bool,
 ) -> Header:
     """The header with the verdict (numbered, another one than it has), what people are to be told, and what they know.
 
-    `ended`: by which waivers' end alone it was turned. `quiet`: the summary of something else tells it.
+    `ended`: by which waivers' end alone it was turned. `told_by_image`: the alert of an index's image tells it.
+    `quiet`: the summary of something else does.
     """
     former, decision = header.verdict, verdict.decision
     # What an index is worse by, its images have told already: to the same routes, as they share its repository.
@@ -157,10 +165,22 @@ def announce(
     if ended is not None and _is_summed(header, decision, known, notify, loud=loud):
         pending = (*pending, msgspec.structs.replace(alert, ended=ended))
     elif loud and not quiet:
-        pending = (*pending, alert)
+        pending = pending if told_by_image else (*pending, alert)
     elif loud or decision.closes_doors:
         pending = header.pending
     return msgspec.structs.replace(header, verdict=verdict, announced=decision if loud else known, pending=pending)
+
+
+def is_told_by_image(header: Header, verdict: Verdict, told: Sequence[Verdict]) -> bool:
+    """Whether the alert of an index's image says what the index becomes, to the same routes: the image was decided
+    since, and is as bad as the index or has made it less bad. What an image was already when the index was pushed is
+    news of the index."""
+    former = header.verdict
+    if header.kind is not Kind.INDEX or former is None:
+        return False
+    since = [t for t in told if t.decided_at >= former.decided_at]
+    less_bad = verdict.decision.rank < former.decision.rank
+    return any(less_bad or t.decision.rank >= verdict.decision.rank for t in since)
 
 
 def _is_summed(
@@ -220,6 +240,7 @@ def conclude(
     indexes: Sequence[Header] = (),
     needed_by: Sequence[str] = (),
     ended: Sequence[EndedWaivers | None] = (),
+    told: Sequence[Verdict] = (),
     quiet: bool = False,
 ) -> Header:
     """The header as it must be put: counts, sketch, verdict, when to decide again, what is still to be done.
@@ -227,7 +248,8 @@ def conclude(
     `children`: how the images of an index stand; it takes the worst. `indexes`: those that hold the image: its users
     know it by their tags, and a signature of one of them is one of the image. `needed_by`: what those keep from being
     done to it. `quiet`: one of many (a first fill, a policy change): the summary announces it. `ended`: of each of the
-    children, the waivers by whose end alone it stands so, which people were not told yet.
+    children, the waivers by whose end alone it stands so, which people were not told yet. `told`: of the children, the
+    verdicts that people are told of.
     """
     header = msgspec.structs.replace(
         header,
@@ -254,7 +276,10 @@ def conclude(
         turned = ended_alone(header, document.findings, rules, now, children, ended, indexes)
         number = header.verdict.number + 1 if header.verdict else 1
         verdict = msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
-        header = announce(header, verdict, turned, rules.policy.notify, now, quiet=quiet)
+        by_image = is_told_by_image(header, verdict, told)
+        header = announce(header, verdict, turned, rules.policy.notify, now, told_by_image=by_image, quiet=quiet)
+        # Where a person's release of the index ends by it, its act is news.
+        quiet = quiet or (by_image and header.order is None)
     header = msgspec.structs.replace(header, order=standing_order(header), closing_at=_closing_at(header))
     quiet = quiet or header.left_to_summary is not None
     return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet), now)

@@ -12,6 +12,7 @@ from typing import Annotated, Protocol
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import summary_words
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.domain.images.verdict import Decision
@@ -100,6 +101,17 @@ def summarize(rows: Iterable[SummaryRow], now: datetime) -> Summary:
         worst=tuple(_bad_image(r) for r in nsmallest(WORST_SHOWN, bad, key=_badness)),
         repositories_total=len(homes),
         repositories=tuple(homes[:REPOSITORIES_SHOWN]),
+    )
+
+
+def summary_lines(summary: Summary) -> tuple[str, ...]:
+    """For people, in an alert."""
+    decisions = ", ".join(f"{n} {decision}" for decision, n in summary.decisions.items() if n)
+    lacking = summary.images - summary.scan_states[ScanState.COMPLETE]
+    return (
+        f"Images: {summary.images}" + (f" ({decisions})" if decisions else ""),
+        f"Images without a complete scan, or whose scan has lapsed: {lacking}",
+        f"Open findings: {summary_words(tuple(summary.findings.values()))}",
     )
 
 

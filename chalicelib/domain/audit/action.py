@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from chalicelib.domain.audit.chain import Chain, chain_name
+from chalicelib.domain.headers.pending_action import Order
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.errors import ParameterError
@@ -42,6 +43,11 @@ def action_id(record: Recorded) -> str:
     digest = hashlib.sha256(key.encode()).hexdigest()[:8]
     at = record.at.astimezone(UTC).strftime(_TIME)
     return "-".join(part for part in (f"{at}Z", words, digest) if part)
+
+
+def undo_command(record: Recorded) -> str:
+    """What a person types; the reason is to be replaced."""
+    return f"lazaretto undo {action_id(record)} --reason undone"
 
 
 def recorded_at(text: str) -> datetime:
@@ -115,6 +121,7 @@ class ActionRecord(msgspec.Struct, frozen=True):
     `rule:<id>`, `person:<name>` or `system`. `before` and `after` are the states in words; `undo` is a command for
     people, None where there is none.
     `waivers`: in the record of a waiver's change, the waiver before and after it, each None where there was none.
+    `orders`: in the record of an order, the one that stood before and the one that stands after it, in the same way.
     """
 
     ref: ImageRef | None
@@ -131,6 +138,7 @@ class ActionRecord(msgspec.Struct, frozen=True):
     undo: str | None = None
     subject: str = ""
     waivers: tuple[Waiver | None, Waiver | None] | None = None
+    orders: tuple[Order | None, Order | None] | None = None
 
     @property
     def chain(self) -> Chain:

@@ -95,7 +95,7 @@ def next_acts(header: Header, policy: Policy, needed_by: Sequence[str], now: dat
 def _gives_back(header: Header, desired: DesiredState, now: datetime) -> Iterator[NextAct]:
     if header.denied and not desired.denied:
         yield NextAct(ActionType.UNBLOCK)
-    if header.hold is not None and not desired.quarantine and not _is_over(header):
+    if is_archived_by_us(header) and not desired.quarantine and not _is_over(header):
         yield NextAct(ActionType.RELEASE, ARCHIVE, _restoring(header, now))
 
 
@@ -109,6 +109,15 @@ def _takes_away(header: Header, desired: DesiredState, now: datetime) -> Iterato
 def is_quarantined(header: Header) -> bool:
     """Whether it cannot be pulled now, by our act or another's."""
     return header.storage is StorageStatus.ARCHIVED or not header.exists
+
+
+def is_archived_by_us(header: Header) -> bool:
+    """Whether a release restores it: our quarantine holds it, or retention had archived it when a person released it.
+    What another principal archives after that is left so."""
+    order = header.order
+    if header.hold is not None or order is None or not order.restores:
+        return header.hold is not None
+    return header.activated_at is None or header.activated_at < order.at
 
 
 def settled_hold(header: Header, desired: DesiredState) -> Hold | None:

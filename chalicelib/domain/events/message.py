@@ -3,8 +3,8 @@
 The queue `scans` carries EventBridge events as they come, and `Refresh`, `Decide`, `InheritFirstSeen`, `SyntheticEvent`
 and `RetriedEvent` of our own; `actions` carries `Act`, `CheckDeny`, `PullFailed` and `TakeImages`; `alerts` carries
 `Act` for alerts and reports, and `SendAlert`; `sweeps` carries what the clock and people start: `Due`, `PolicyRollout`,
-`TakeSnapshot`, `WaiversChanged`, `WatchWaivers`, `WhatIf`, `StoreCheckpoints`, and the parts of sweeps
-(`sweep_message`).
+`TakeSnapshot`, `WaiversChanged`, `WatchWaivers`, `WhatIf`, `StoreCheckpoints`, `SendDailySummary`,
+`SummarizeAlerts`, and the parts of sweeps (`sweep_message`).
 """
 
 from __future__ import annotations
@@ -130,6 +130,19 @@ class StoreCheckpoints(OwnMessage, frozen=True, tag="heads"):
     day: str
 
 
+class SendDailySummary(OwnMessage, frozen=True, tag="daily"):
+    """Tell people once a day what all images look like, with the root of the audit log up to the day `day`
+    (`yyyy-mm-dd`)."""
+
+    day: str
+
+
+class SummarizeAlerts(OwnMessage, frozen=True, tag="alerts-left"):
+    """Tell each channel of the alerts that were more than it gets in the hour that began at `hour`."""
+
+    hour: datetime
+
+
 class Due(OwnMessage, frozen=True, tag="due"):
     """The clock for one shard of the index of what is due."""
 
@@ -159,6 +172,8 @@ Ours = (
     | WatchWaivers
     | WhatIf
     | StoreCheckpoints
+    | SendDailySummary
+    | SummarizeAlerts
     | SweepMessage
 )
 """What is handled as it is; `RetriedEvent` is opened first."""

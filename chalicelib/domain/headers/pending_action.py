@@ -200,7 +200,7 @@ SYSTEM = "system"
 class Order(msgspec.Struct, frozen=True):
     """A person's word (or the system's), which stands until another one or, for a release, until the verdict gets worse
     than `standing`, the one released. `kind` is QUARANTINE or RELEASE; `by` is who gave it, `action` the audit record
-    it undoes."""
+    it undoes. `restores`: it also gives back what retention had archived by then."""
 
     kind: ActionType
     by: str
@@ -208,6 +208,7 @@ class Order(msgspec.Struct, frozen=True):
     at: datetime
     standing: VerdictSummary | None = None
     action: str | None = None
+    restores: bool = False
 
     @property
     def actor(self) -> str:

@@ -28,6 +28,7 @@ from chalicelib.domain.policy.document import hint, read_document
 from chalicelib.domain.policy.operand import ConditionPart
 from chalicelib.domain.policy.section import (
     RATED,
+    Alerts,
     Exempt,
     PositiveDays,
     Quarantine,
@@ -257,6 +258,7 @@ class PolicyDocument(ConditionPart, frozen=True):
     rules: Annotated[tuple[Rule, ...], Meta(max_length=200)] = ()
     retention: Annotated[tuple[Retention, ...], Meta(max_length=200)] = ()
     replication: Replication = Replication()
+    alerts: Alerts = Alerts()
     notify: Annotated[tuple[Route, ...], Meta(max_length=50)] = ()
 
 

@@ -182,6 +182,12 @@ class Replication(ConditionPart, frozen=True):
     )
 
 
+class Alerts(ConditionPart, frozen=True):
+    """How many alerts a channel gets within an hour; more become one summary."""
+
+    max_per_hour: Annotated[int, Meta(ge=1, le=10_000)] = 120
+
+
 class Route(ConditionPart, frozen=True):
     """Who is told of what: verdicts from `min_decision` on, in these repositories, and these events."""
 

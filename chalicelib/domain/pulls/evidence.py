@@ -10,6 +10,7 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.enforcement.past_quarantine import PastQuarantine
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal
@@ -40,7 +41,8 @@ class Evidence(msgspec.Struct, frozen=True):
 
     `denied`: the images because of which we deny all pulls from the repository. `look` None: the registry was not
     asked. `role`: by which it was pulled, as far as it could be told. `action_ids`: of our acts that are behind it.
-    `past`: a quarantine of ours that is over by now, where nothing else explains the failure.
+    `past`: a quarantine of ours that is over by now, where nothing else explains the failure. `retained`: of what is
+    archived, the record of our retention that did it.
     """
 
     failed: FailedPull
@@ -52,6 +54,7 @@ class Evidence(msgspec.Struct, frozen=True):
     role: str | None = None
     action_ids: tuple[str, ...] = ()
     past: PastQuarantine | None = None
+    retained: ActionRecord | None = None
 
     @property
     def headers(self) -> Iterator[Header]:

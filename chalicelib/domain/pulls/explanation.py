@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.past_quarantine import ended_words, stood_words
 from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal, wanted_platform
 from chalicelib.domain.headers.header import Header
@@ -243,10 +244,18 @@ def _deny_advice(evidence: Evidence) -> Iterator[str]:
 
 
 def _archived(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
+    record, other = evidence.retained, "Or deploy an image that is not archived."
+    if record is not None:
+        release = f"{_command('release', str(record.ref))} --reason WHY"
+        return (
+            f"Retention archived it at {_time(record.at)} (action {action_id(record)}): "
+            f"{sanitize(record.reason, MAX_REASON)}.",
+            (f"Restore it: {release} ({RESTORED_WITHIN})", other),
+        )
     command = restore_command(_archived_ref(evidence))
     return (
         "It is archived in ECR, and no quarantine of Lazaretto's is behind that: a lifecycle rule or a person did it.",
-        (f"Restore it: {command} ({RESTORED_WITHIN})", "Or deploy an image that is not archived."),
+        (f"Restore it: {command} ({RESTORED_WITHIN})", other),
     )
 
 
@@ -320,7 +329,8 @@ def _besides(cause: PullFailureCause, evidence: Evidence) -> Iterator[str]:
         yield ended_words(evidence.past, _which_of(evidence.past.ref, evidence))
     if cause is not PullFailureCause.DENY and evidence.denied:
         yield f"Besides, Lazaretto denies all pulls from {evidence.failed.pulled.home.name} by the repository's policy."
-    if cause is PullFailureCause.ARCHIVED and header is not None and header.decision is Decision.QUARANTINE:
+    by_another = cause is PullFailureCause.ARCHIVED and evidence.retained is None
+    if by_another and header is not None and header.decision is Decision.QUARANTINE:
         yield "Its verdict is QUARANTINE: restored, it would be taken away again."
     if header is not None and header.kind is Kind.ARTIFACT:
         yield "It is no image: a signature, an attestation or another artifact."

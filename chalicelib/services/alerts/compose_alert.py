@@ -10,12 +10,13 @@ from chalicelib.domain.alerts.alert import Alert, AlertDetails
 from chalicelib.domain.alerts.verdict_alert import compose_verdict_alert
 from chalicelib.domain.enforcement.act_report import compose_act_report
 from chalicelib.domain.enforcement.act_words import is_left_alone, left_alone_words, ordered_words, registry_words
+from chalicelib.domain.enforcement.enforcement import wanted
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import PendingNotice, PendingReport
 from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.policy.waiver import WaiverBook
 from chalicelib.errors import UpstreamError
-from chalicelib.services.assessment.write_header import desired_state
+from chalicelib.services.assessment.write_header import indexes_of, needing
 from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 
@@ -34,9 +35,15 @@ def compose_alert(header: Header, effect: PendingNotice, rules: Rules, context: 
         details = msgspec.structs.replace(details, registry=(*details.registry, *ordered))
         return compose_act_report(header, effect, details, now)
     findings = _showable(header, rules, context.table.read_document(header.ref).findings, now)
-    # Its indexes are read only where they may be why.
-    alone = left_alone_words(header, desired_state(header, rules, context)) if is_left_alone(header) else ()
-    details = msgspec.structs.replace(details, findings=findings, left_alone=alone)
+    known = indexes_of(header, context)
+    desired = wanted(header, rules.policy, needing(known, rules))
+    alone = left_alone_words(header, desired) if is_left_alone(header) else ()
+    indexes = [index for index in known if index.exists]
+    newest = sorted(indexes, key=lambda i: i.pushed_at or i.known_at or now, reverse=True)
+    tags = [tag for index in newest for tag in index.tags]
+    details = msgspec.structs.replace(
+        details, findings=findings, left_alone=alone, indexes=len(indexes), index_tags=tags
+    )
     return compose_verdict_alert(header, effect, details, rules.policy, now)
 
 

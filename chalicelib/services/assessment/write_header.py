@@ -54,6 +54,7 @@ def decide_image(
         indexes=indexes,
         needed_by=needing(indexes, rules),
         ended=[_ended(child) for child in children],
+        told=[c.verdict for c in children if c is not None and c.verdict is not None and c.announced is c.decision],
         quiet=quiet,
     )
 

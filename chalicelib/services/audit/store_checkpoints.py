@@ -1,7 +1,8 @@
 """Copy the heads of the audit chains that had a record on a day, so that one that is cut later shows.
 
-A later day copies a chain that has gone on since. A chain that is not what was copied of it is not copied again, and
-people are told, once a day for each.
+A later day copies a chain that has gone on since. A day whose root may have been made takes no copies any more: what is
+found of it then is copied to today. A chain that is not what was copied of it is not copied again, and people are told,
+once a day for each.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import islice
 from chalicelib.domain.alerts.alert import AlertKey, mark_of
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.audit.chain import Chain, Head, chain_name, compose_audit_alert, contradicts
+from chalicelib.domain.audit.root import takes_copies
 from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 
@@ -23,7 +25,8 @@ _Broken = dict[Chain, tuple[Head, Head | None]]
 
 def store_checkpoints(day: date, context: Context) -> None:
     """Can be run again: a copy is only ever replaced by one of more records."""
-    audit, today = context.queries.audit, context.clock.now().astimezone(UTC).date()
+    audit, began = context.queries.audit, context.clock.now().astimezone(UTC)
+    today = began.date()
     copied = dict(audit.copies_of_day(day))
     broken: _Broken = {}
     for chains in _at_once(copied):
@@ -32,7 +35,8 @@ def store_checkpoints(day: date, context: Context) -> None:
     later = (day + timedelta(days=n) for n in range(1, (today - day).days + 1))
     gone_on = {chain for one in later for chain in audit.chains_of_day(one)}
     for chains in _at_once(c for c in audit.chains_of_day(day) if c not in gone_on and c not in broken):
-        context.table.put_checkpoints(day, audit.heads(chains))
+        new = {chain: head for chain, head in audit.heads(chains).items() if copied.get(chain) != head}
+        context.table.put_checkpoints(day if takes_copies(day, began) else today, new)
     _notify(broken, day, context)
 
 

@@ -2,7 +2,8 @@
 its head and the copied heads.
 
 A chain is found through the heads copied on those days, or through the index of the days: hiding one takes a change of
-both. One chain's records and a 256th part of the copies are held at a time, beside 16 bytes a chain.
+both; a root that was kept elsewhere shows that too. One chain's records and a 256th part of the copies are held at a
+time, beside 16 bytes a chain.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import date
 import msgspec
 
 from chalicelib.domain.audit.chain import SHARDS, Chain, ChainProblem, Copy, chain_name, check_chain
+from chalicelib.domain.audit.root import DayRoot, first_unlike, next_roots
 from chalicelib.services.ports.table import Audit
 
 
@@ -68,6 +70,35 @@ def verify_audit(audit: Audit, days: Sequence[date], progress: Callable[[int, in
         if progress is not None:
             progress(done, total)
     return Proof(chains, records, broken, tuple(problems))
+
+
+class RootProof(msgspec.Struct, frozen=True):
+    """`days`: those with copies, the last first; those that the root was made of, where there is no `problem`."""
+
+    days: tuple[date, ...]
+    problem: str | None = None
+
+
+def verify_root(audit: Audit, root: bytes, today: date) -> RootProof:
+    """Make the root anew from the copies. What is stored of roots serves only to name the day that was changed."""
+    made: list[DayRoot] = []
+    for one in next_roots(DayRoot(), audit.copies_between(None, today)):
+        made.append(one)
+        if one.root == root:
+            return RootProof(_days(made))
+    stored = list(audit.roots(today))
+    changed = first_unlike(made, stored)
+    if changed is not None:
+        problem = f"the copied heads of {changed} are not those that the root of that day was made of"
+    elif any(one.root == root for one in stored):
+        problem = "the copied heads of that day are gone"
+    else:
+        problem = "no day has this root: it is not one of this log, or copied heads and roots were changed"
+    return RootProof(_days(made), problem)
+
+
+def _days(made: Sequence[DayRoot]) -> tuple[date, ...]:
+    return tuple(one.day for one in reversed(made) if one.day is not None)
 
 
 def _parts(audit: Audit, days: Sequence[date]) -> Iterator[Iterator[tuple[Chain, Sequence[Copy]]]]:

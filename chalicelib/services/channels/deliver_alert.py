@@ -4,13 +4,17 @@ The record is put before sending and is the claim. It is marked when the channel
 claim without the mark comes again when the worker that claimed it must be dead, and takes over: it may be the claimed
 message itself, which SQS has shown to two workers, and would be deleted with this one. So an alert is delivered at
 least once, and once unless a worker died between sending and marking.
+
+What is more than a channel gets in an hour is recorded and marked as well, and not sent: `summarize_alerts` tells it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import islice
 
+from chalicelib.domain.alerts.hourly_limit import HOUR, hour_of, is_always_told, left_reason
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import Metric, SendAlert
 from chalicelib.errors import LazarettoError, TransientError
@@ -44,11 +48,16 @@ def deliver_alert(message: SendAlert, context: Context, channels: Mapping[str, C
 
 
 def _claim(message: SendAlert, context: Context, channels: Mapping[str, Channel], *, fresh: bool) -> int | None:
-    """How often the alert was claimed by now, this time included; None: it is delivered."""
+    """How often the alert was claimed by now, this time included; None: it is delivered, or left to a summary."""
     key, table, now = message.key, context.table, context.clock.now()
     stored = None if fresh else table.read_delivery(key.chain, message.effect, key.wanted_at)
-    if stored is None and table.record_action(_record(message, channels, context)):
-        return 1
+    if stored is None:
+        is_left = _is_left_to_summary(message, context)
+        if table.record_action(_record(message, channels, context, is_left=is_left)):
+            if not is_left:
+                return 1
+            table.mark_delivered(key.chain, message.effect, key.wanted_at, now)
+            return None
     stored = stored or table.read_delivery(key.chain, message.effect, key.wanted_at)
     if stored is None:
         raise TransientError(f"{message.effect} is being claimed by another worker", BUSY_SECONDS)
@@ -61,7 +70,16 @@ def _claim(message: SendAlert, context: Context, channels: Mapping[str, Channel]
     return stored.claims + 1
 
 
-def _record(message: SendAlert, channels: Mapping[str, Channel], context: Context) -> ActionRecord:
+def _is_left_to_summary(message: SendAlert, context: Context) -> bool:
+    """Workers that count at once may let a few more pass."""
+    if is_always_told(message.alert):
+        return False
+    hour, limit = hour_of(context.clock.now()), context.rules.current().policy.alerts.max_per_hour
+    announced = context.queries.audit.alerts(hour, hour + HOUR)
+    return sum(1 for _ in islice((a for a in announced if a.channel == message.channel), limit)) == limit
+
+
+def _record(message: SendAlert, channels: Mapping[str, Channel], context: Context, *, is_left: bool) -> ActionRecord:
     alert, key = message.alert, message.key
     missing = "" if message.channel in channels else ", which is not set up"
     return ActionRecord(
@@ -71,7 +89,7 @@ def _record(message: SendAlert, channels: Mapping[str, Channel], context: Contex
         wanted_at=key.wanted_at,
         kind=ActionKind(key.kind),
         actor="system",
-        reason=f"to be announced to {message.channel}{missing}",
+        reason=left_reason(alert) if is_left else f"to be announced to {message.channel}{missing}",
         at=context.clock.now(),
         before=alert.former,
         after=alert.decision,

@@ -11,7 +11,7 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT
 from chalicelib.domain.assessment.conclusion import with_due
-from chalicelib.domain.audit.action import ActionKind, ActionRecord, action_id
+from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
 from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.enforcement.act_words import GIVEN_UP, done_words, given_up_words
 from chalicelib.domain.enforcement.enforcement import is_freed
@@ -29,7 +29,7 @@ def record_act(header: Header, effect: PendingAct, after: str, context: Context,
     """The act's one record: its key is the effect's, so that a worker that comes again adds nothing."""
     reason = f"{effect.why}; {note}" if note else effect.why
     record = _record(header, effect, effect.key, ActionKind(effect.kind), reason, context)
-    undo = f"lazaretto undo {action_id(record)} --reason undone" if effect.before != after else None
+    undo = undo_command(record) if effect.before != after else None
     if context.table.record_action(msgspec.structs.replace(record, before=effect.before, after=after, undo=undo)):
         context.journal.count(Metric.ACTIONS, by=effect.kind)
 

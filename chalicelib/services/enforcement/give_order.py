@@ -11,9 +11,10 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind, ActionRecord
+from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
 from chalicelib.domain.enforcement.act_words import planned_words, registry_words
 from chalicelib.domain.enforcement.enforcement import with_next_act
+from chalicelib.domain.enforcement.order_records import archived_by_retention
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAct
@@ -64,7 +65,8 @@ def give_order(
         possible(before, rules)
     now = context.clock.now()
     order = Order(kind, by, reason.strip(), now, None, undoes)
-    return follow(before, order, ActionKind(f"ORDER_{kind}"), rules, context, dry_run=dry_run)
+    said = ActionKind(f"ORDER_{kind}")
+    return follow(before, order, said, rules, context, dry_run=dry_run, undoes=undoes is not None)
 
 
 def follow(
@@ -76,25 +78,47 @@ def follow(
     *,
     dry_run: bool,
     spoken: Order | None = None,
+    undoes: bool = False,
 ) -> Given:
-    """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows."""
+    """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows. `undoes`:
+    see `put_order`."""
     radius = find_blast_radius(before, context)
+    if order is not None and order.kind is ActionType.RELEASE:
+        order = msgspec.structs.replace(order, restores=_is_archived_by_retention(before, context))
     if dry_run:
         needed_by = needing(indexes_of(before, context), rules)
         after = with_next_act(_ordered(before, order), rules.policy, needed_by, context.clock.now())
     else:
-        after = put_order(before, order, kind, context, spoken=spoken)
+        after = put_order(before, order, kind, context, spoken=spoken, undoes=undoes)
     return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=dry_run)
 
 
 def put_order(
-    before: Header, order: Order | None, kind: ActionKind, context: Context, *, spoken: Order | None = None
+    before: Header,
+    order: Order | None,
+    kind: ActionKind,
+    context: Context,
+    *,
+    spoken: Order | None = None,
+    undoes: bool = False,
 ) -> Header:
-    """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`."""
+    """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`.
+
+    `undoes`: it ends no other order than the one in `before`. Raises ConflictError where another was given since.
+    """
     if (word := spoken or order) is not None:
         _record(before, word, order, kind, context)
-    said = Delivery("order", Decide(before.ref, "order"))
-    return update_header(before.ref, lambda header: _ordered(header, order), said, context)
+    said, stood = Delivery("order", Decide(before.ref, "order")), before.order
+
+    def given(header: Header) -> Header:
+        nonlocal stood
+        stood = header.order
+        return header if undoes and stood != before.order else _ordered(header, order)
+
+    after = update_header(before.ref, given, said, context)
+    if undoes and stood != before.order:
+        raise ConflictError(f"another order was given for {before.ref} at the same moment: {order_words(stood)}")
+    return after
 
 
 def checked(reason: str) -> str:
@@ -130,10 +154,16 @@ def possible(header: Header, rules: Rules) -> None:
 
 
 def _ordered(header: Header, order: Order | None) -> Header:
-    if order is not None and order.kind is ActionType.RELEASE:
+    if order is not None and order.kind is ActionType.RELEASE and order.standing is None:
         standing = header.verdict.standing if header.verdict else VerdictSummary(Decision.PENDING)
         order = msgspec.structs.replace(order, standing=standing)
     return msgspec.structs.replace(header, order=order)
+
+
+def _is_archived_by_retention(header: Header, context: Context) -> bool:
+    if header.storage is not StorageStatus.ARCHIVED or header.hold is not None:
+        return False
+    return archived_by_retention(header, [row.record for row in context.queries.actions(header.ref)]) is not None
 
 
 def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: Context) -> Header:
@@ -177,25 +207,24 @@ def _given(header: Header, radius: BlastRadius, nothing: str, *, dry_run: bool) 
 
 
 def _record(header: Header, word: Order, order: Order | None, kind: ActionKind, context: Context) -> None:
-    now = context.clock.now()
-    context.table.record_action(
-        ActionRecord(
-            ref=header.ref,
-            effect=kind,
-            wanted_at=now,
-            kind=kind,
-            actor=word.actor,
-            reason=word.reason,
-            at=now,
-            before=order_words(header.order),
-            after=order_words(order),
-            policy_version=header.verdict.policy_version if header.verdict else 0,
-        )
+    record = ActionRecord(
+        ref=header.ref,
+        effect=kind,
+        # By it the order is found again (`record_of`).
+        wanted_at=word.at,
+        kind=kind,
+        actor=word.actor,
+        reason=word.reason,
+        at=context.clock.now(),
+        before=order_words(header.order),
+        after=order_words(order),
+        policy_version=header.verdict.policy_version if header.verdict else 0,
+        orders=(header.order, order),
     )
+    context.table.record_action(msgspec.structs.replace(record, undo=undo_command(record)))
 
 
 def order_words(order: Order | None) -> str:
-    """As the audit log has it: by this an order is known again."""
     return "no order" if order is None else f"{order.kind} ordered by {order.by}: {order.reason}"
 
 

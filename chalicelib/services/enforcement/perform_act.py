@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chalicelib.domain.enforcement.enforcement import is_archived_by_us
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, PendingAct
 from chalicelib.domain.images.image import StorageStatus
@@ -12,14 +13,14 @@ from chalicelib.services.ports.context import Context
 def perform_act(header: Header, effect: PendingAct, context: Context) -> str | None:
     """Returns what people must know besides (a policy that another party was changing), or None.
 
-    `header.hold` is what the act is to bring about, or to undo. Raises TransientError, DeniedError, AbsentError and
+    `header.hold` is what a quarantine is to bring about. Raises TransientError, DeniedError, AbsentError and
     UpstreamError; then some of the calls may have been made.
     """
     match effect.kind:
         case ActionType.QUARANTINE:
             context.acts.archive(header.ref)
         case ActionType.RELEASE:
-            storage = context.registry.describe_image(header.ref).storage if header.hold is not None else None
+            storage = context.registry.describe_image(header.ref).storage if is_archived_by_us(header) else None
             if storage not in (None, StorageStatus.ACTIVE):
                 context.acts.restore(header.ref)
         case ActionType.BLOCK:

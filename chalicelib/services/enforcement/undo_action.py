@@ -1,4 +1,4 @@
-"""Undo one action by its id, as a person's order: an act on an image, a policy, or a change of a waiver.
+"""Undo one action by its id, as a person's order: an act on an image, an order, a policy, or a change of a waiver.
 
 No record is turned back: a new order, waiver or policy is given, and what follows has a record of its own. Only what
 still stands is undone. An act that is long over belongs to an image as it no longer is; of policies only the one in
@@ -9,21 +9,15 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind, ActionRecord
+from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
+from chalicelib.domain.enforcement.order_records import ORDERS, archived_by_retention
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, Order
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.waivers.change import said
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, PolicyError
-from chalicelib.services.enforcement.give_order import (
-    Given,
-    checked,
-    follow,
-    known,
-    order_words,
-    quarantine_image,
-    release_image,
-)
+from chalicelib.services.enforcement.give_order import Given, checked, known, quarantine_image, release_image
+from chalicelib.services.enforcement.undo_order import stands_words, undo_order, undo_standing_release
 from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
 from chalicelib.services.ports.context import Context
 from chalicelib.services.waivers.manage_waivers import End, Give, Managed, manage_waivers
@@ -76,7 +70,6 @@ def _same(one: Waiver | None, other: Waiver | None) -> bool:
 
 TAKING = frozenset({ActionType.QUARANTINE, ActionType.BLOCK})
 GIVING = frozenset({ActionType.RELEASE, ActionType.UNBLOCK})
-ORDERS = frozenset({ActionKind.ORDER_QUARANTINE, ActionKind.ORDER_RELEASE})
 
 
 class Undone(msgspec.Struct, frozen=True):
@@ -106,18 +99,21 @@ def undo_action(action_id: str, by: str, reason: str, context: Context, *, dry_r
 
 
 def _undo_act(record: ActionRecord, action_id: str, by: str, reason: str, context: Context, *, dry_run: bool) -> Given:
-    if record.ref is None or record.kind not in TAKING | GIVING | ORDERS:
+    if record.ref is None or record.kind not in TAKING | GIVING | ORDERS | {ActionKind.ARCHIVE}:
         raise ConflictError(f"{record.kind} is not undone: it has changed nothing that could be given back")
     if record.kind in ORDERS:
-        return _take_back(record, by, reason, context, dry_run=dry_run)
+        return undo_order(record, by, reason, context, dry_run=dry_run)
     header = known(record.ref, context)
-    if record.kind in TAKING:
-        _not_ordered_since(record, header, by)
-    _still_so(record, header, context)
-    if record.kind in TAKING:
+    if record.kind not in GIVING:
+        _not_ordered_since(record, header, by, context)
+    if record.kind == ActionKind.ARCHIVE:
+        _still_archived(record, header, context)
+    else:
+        _still_so(record, header, context)
+    if record.kind not in GIVING:
         return release_image(record.ref, by, reason, context, dry_run=dry_run, undoes=action_id)
     if header.order is not None:
-        return _take_back(record, by, reason, context, dry_run=dry_run)
+        return undo_standing_release(record, header, by, reason, context, dry_run=dry_run)
     if record.kind == ActionType.UNBLOCK:
         raise ConflictError(f"the Deny ended with the verdict that asked for it: lazaretto quarantine {record.ref}")
     return quarantine_image(record.ref, by, reason, context, dry_run=dry_run, undoes=action_id)
@@ -156,11 +152,20 @@ def _last(acts: list[str], kind: ActionType) -> str | None:
     return next((key for key in reversed(acts) if key.startswith(f"{kind}#")), None)
 
 
-def _not_ordered_since(record: ActionRecord, header: Header, by: str) -> None:
+def _still_archived(record: ActionRecord, header: Header, context: Context) -> None:
+    """Raises ConflictError where it is not retention's act that keeps the image in the archive."""
+    stands = archived_by_retention(header, [row.record for row in context.queries.actions(header.ref)])
+    if stands is None:
+        raise ConflictError(f"the archive of {header.ref} by retention is over: it is {header.storage} now")
+    if stands != record:
+        raise ConflictError(f"{header.ref} was archived again since: {undo_command(stands)}")
+
+
+def _not_ordered_since(record: ActionRecord, header: Header, by: str, context: Context) -> None:
     """A quarantine that another person has ordered after the act is not ended by undoing the act."""
     order = header.order
     if order is not None and order.kind is ActionType.QUARANTINE and order.at > record.at and order.by != by:
-        raise ConflictError(f"another order stands for {header.ref}: {order.kind} by {order.by}: undo that one")
+        raise ConflictError(stands_words(header, [row.record for row in context.queries.actions(header.ref)]))
 
 
 def _waiver_lines(record: ActionRecord, managed: Managed) -> tuple[str, ...]:
@@ -170,19 +175,3 @@ def _waiver_lines(record: ActionRecord, managed: Managed) -> tuple[str, ...]:
     former, _ = record.waivers or (None, None)
     what = f"The waiver {name} is ended." if former is None else f"The waiver {name} is given again: {said(former)}."
     return (f"{what} The images it touches are decided again.",)
-
-
-def _take_back(record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool) -> Given:
-    """The order that stands is taken back, and the verdict decides again."""
-    assert record.ref is not None
-    before = known(record.ref, context)
-    if before.order is None:
-        raise ConflictError(f"no order stands for {record.ref} any more")
-    gives_back = before.order.kind is ActionType.RELEASE
-    same = record.after == order_words(before.order) if record.kind in ORDERS else gives_back
-    if not same:
-        raise ConflictError(f"another order stands for {record.ref}: {before.order.kind} by {before.order.by}")
-    taken = Order(before.order.kind, by, reason.strip(), context.clock.now(), before.order.standing)
-    return follow(
-        before, None, ActionKind.ORDER_TAKEN_BACK, context.rules.fresh(), context, dry_run=dry_run, spoken=taken
-    )

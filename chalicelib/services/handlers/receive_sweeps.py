@@ -17,7 +17,9 @@ from chalicelib.domain.events.message import (
     Metric,
     Outcome,
     PolicyRollout,
+    SendDailySummary,
     StoreCheckpoints,
+    SummarizeAlerts,
     TakeSnapshot,
     WaiversChanged,
     WatchWaivers,
@@ -33,9 +35,11 @@ from chalicelib.domain.events.sweep_message import (
     SweepRepository,
 )
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
+from chalicelib.services.alerts.summarize_alerts import summarize_alerts
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.assessment.requeue import handle_each, requeue
 from chalicelib.services.assessment.take_snapshot import take_snapshot
+from chalicelib.services.audit.send_daily_summary import send_daily_summary
 from chalicelib.services.audit.store_checkpoints import store_checkpoints
 from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
@@ -86,6 +90,8 @@ def run_sweep(message: PlanSweep | SweepRepository, context: Context, *, receive
 PUT_BACK = (
     TakeSnapshot
     | StoreCheckpoints
+    | SendDailySummary
+    | SummarizeAlerts
     | WaiversChanged
     | WhatIf
     | PlanSweep
@@ -142,6 +148,10 @@ def _run(delivery: Delivery, context: Context) -> None:
             take_snapshot(context)
         case StoreCheckpoints(day=day):
             store_checkpoints(date.fromisoformat(day), context)
+        case SendDailySummary(day=day):
+            send_daily_summary(date.fromisoformat(day), context)
+        case SummarizeAlerts(hour=hour):
+            summarize_alerts(hour, context)
         case WhatIf() as message:
             evaluate_shard(message, context)
         case WaiversChanged() as touched:

@@ -8,8 +8,10 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from chalicelib.domain.alerts.hourly_limit import AnnouncedAlert
 from chalicelib.domain.audit.action import ActionRecord, AlertDelivery
 from chalicelib.domain.audit.chain import Chain, Copy, Head, StoredRecord
+from chalicelib.domain.audit.root import Copied, DayRoot
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import Enforcement
@@ -35,7 +37,17 @@ class Audit(Protocol):
     def copies(self, chain: Chain, days: Iterable[date]) -> Sequence[Copy]:
         """Oldest first."""
 
+    def alerts(self, since: datetime, until: datetime) -> Iterator[AnnouncedAlert]:
+        """For one channel each, recorded at or after `since` and before `until`, which are of one day; the first one
+        first. Reports of acts are none. The index is a moment behind."""
+
     def copies_of_day(self, day: date) -> Iterator[tuple[Chain, Head]]: ...
+
+    def copies_between(self, first: date | None, last: date) -> Iterator[Copied]:
+        """Of all days from `first` (None: the first of all) to `last`, in the order of `copied_order`."""
+
+    def roots(self, last: date) -> Iterator[DayRoot]:
+        """Those that were put for days up to `last`, the last first."""
 
     def copies_of_shard(self, shard: int, days: Iterable[date]) -> Mapping[Chain, Sequence[Copy]]:
         """Of the 256th part of all chains that `shard` (0 to 255) names; each chain's oldest first."""
@@ -255,6 +267,9 @@ class Table(Protocol):
 
     def put_checkpoints(self, day: date, heads: Mapping[Chain, Head]) -> None:
         """Keeps the heads of audit chains with the day; one kept already is only replaced by one of more records."""
+
+    def put_root(self, sealed: DayRoot) -> None:
+        """Once for each day. Raises ConflictError where the day has another root."""
 
     def read_fuse(self) -> Fuse: ...
 

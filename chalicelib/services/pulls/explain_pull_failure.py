@@ -10,12 +10,13 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.domain.audit.action import ActionRecord, action_id
+from chalicelib.domain.enforcement.order_records import archived_by_retention
 from chalicelib.domain.enforcement.past_quarantine import PastQuarantine, past_quarantine
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import PullFailureCause, manifest_digests, read_refusal
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
-from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.domain.pulls.evidence import Evidence, EvidenceLookup, LostTag
 from chalicelib.domain.pulls.explanation import MOST_NAMED, Explanation, explain
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
@@ -68,6 +69,8 @@ def explain_pull_failure(evidence: Evidence, context: Context) -> Explanation:
     cause = evidence.cause
     if cause.refused and evidence.role is None and read_refusal(evidence.failed.said).role is None:
         evidence = msgspec.structs.replace(evidence, role=_role(evidence.failed.task_arn, context))
+    if cause is PullFailureCause.ARCHIVED:
+        evidence = msgspec.structs.replace(evidence, retained=_retained(evidence, context))
     if cause.ours:
         evidence = msgspec.structs.replace(evidence, action_ids=_action_ids(cause, evidence, context))
     return explain(evidence)
@@ -137,6 +140,12 @@ def _past(evidence: Evidence, context: Context) -> PastQuarantine | None:
         past_quarantine(header.ref, _records(header.ref, context), failed.at, header.activated_at) for header in acted
     )
     return max((past for past in found if past is not None), key=lambda past: past.until, default=None)
+
+
+def _retained(evidence: Evidence, context: Context) -> ActionRecord | None:
+    archived = (header for header in evidence.headers if header.storage is StorageStatus.ARCHIVED)
+    found = (archived_by_retention(header, _records(header.ref, context)) for header in archived)
+    return next((record for record in found if record is not None), None)
 
 
 def _key(header: Header) -> str:

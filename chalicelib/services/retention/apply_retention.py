@@ -14,11 +14,11 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionKind, ActionRecord
+from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery, Metric
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.images.image import ImageDetail, StorageStatus, restore_command
+from chalicelib.domain.images.image import ImageDetail, StorageStatus
 from chalicelib.domain.retention.image import RetainedImage, guard_of
 from chalicelib.domain.retention.legal_hold import LegalHold, hold_guard
 from chalicelib.domain.retention.plan import RetentionDecision, RetentionPlan, stages
@@ -226,7 +226,7 @@ def _record(
     would, there = bool(prefix), f"there ({', '.join(image.tags[:5]) or 'untagged'})"
     wanted_at = image.arrived_at if would and image.arrived_at is not None else run.at
     done = {"expire": "to be deleted", "archive": "to be archived"}[plan.action or "expire"]
-    return ActionRecord(
+    record = ActionRecord(
         ref=ref,
         effect=kind if would else "#".join((kind, *(str(n) for n in (run.attempt, run.taken) if n))),
         wanted_at=wanted_at,
@@ -237,9 +237,10 @@ def _record(
         before=there,
         after=there if would else done,
         policy_version=run.rules.policy_version,
-        # Nothing of ours holds it, so `lazaretto undo` has nothing to do.
-        undo=None if would or plan.action == "expire" else restore_command(ref),
     )
+    if would or plan.action == "expire":
+        return record
+    return msgspec.structs.replace(record, undo=undo_command(record))
 
 
 def _is_pulled_at_ease(now: ImageDetail | None, header: Header | None) -> bool:

@@ -21,6 +21,7 @@ from chalicelib.adapters.table.audit_log import AuditCheckpoints, read_action, r
 from chalicelib.adapters.table.audit_queries import BROKEN, AuditEntry, AuditQueries
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
+from chalicelib.domain.alerts.hourly_limit import AnnouncedAlert
 from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.audit.chain import (
     SHARDS,
@@ -33,8 +34,9 @@ from chalicelib.domain.audit.chain import (
     next_link,
     shard_of_chain,
 )
+from chalicelib.domain.audit.root import DayRoot, copied_order
 from chalicelib.domain.policy.waiver import Waiver
-from chalicelib.errors import ParameterError, UpstreamError
+from chalicelib.errors import ConflictError, ParameterError, UpstreamError
 from chalicelib.services.ports.table import ActionRow, Page
 from tests.fakes.atomic import AtomicClient
 from tests.fakes.audit import FakeAudit
@@ -81,7 +83,7 @@ def place(request: pytest.FixtureRequest) -> Place:
         made: Place = request.getfixturevalue("real")
         return made
     table = FakeTable(lambda: NOW)
-    return Place(table, FakeAudit(table.actions, table.heads))
+    return Place(table, FakeAudit(table.actions, table.heads, table.roots))
 
 
 def record(number: int, at: datetime = NOW, **changes: Any) -> ActionRecord:
@@ -244,6 +246,34 @@ class TestCopies:
         assert place.audit.copies(ref(1), days[1:20]) in ([], ())
         assert place.audit.copies(ref(3), days) in ([], ())
 
+    @pytest.mark.parametrize("hour", [12, 23])
+    def test_the_alerts_of_an_hour_are_those_for_a_channel_in_their_order(self, place: Place, hour: int) -> None:
+        start = NOW.replace(hour=hour)
+        for n, minutes in enumerate((-1, 0, 30, 59, 60)):
+            at = start + timedelta(minutes=minutes)
+            place.table.record_action(record(n, at, effect=f"ALERT#{n}#slack", reason=f"no. {n}"))
+        place.table.record_action(record(5, start, effect="ALERT#5"))
+        place.table.record_action(record(6, start, effect="REPORT#6#slack", kind="REPORT"))
+        found = list(place.audit.alerts(start, start + timedelta(hours=1)))
+        assert found == [AnnouncedAlert("slack", f"no. {n}") for n in (1, 2, 3)]
+
+    def test_the_copies_of_some_days_come_in_the_order_of_which_roots_are_made(self, place: Place) -> None:
+        for day in (TODAY, YESTERDAY):
+            place.table.put_checkpoints(day, {ref(n): Head(n, b"x") for n in range(1, 6)} | {"policy": Head(1, b"p")})
+        found = list(place.audit.copies_between(None, TODAY))
+        assert found == sorted(found, key=copied_order)
+        assert len(found) == 12
+        assert list(place.audit.copies_between(TODAY, TODAY)) == found[6:]
+        assert list(place.audit.copies_between(None, YESTERDAY - timedelta(days=1))) == []
+
+    def test_a_root_is_put_once_for_a_day_and_the_last_comes_first(self, place: Place) -> None:
+        roots = [DayRoot(bytes([n]) * 32, YESTERDAY + timedelta(days=n)) for n in range(3)]
+        for root in (*roots, roots[0]):
+            place.table.put_root(root)
+        assert list(place.audit.roots(TODAY)) == [roots[1], roots[0]]
+        with pytest.raises(ConflictError):
+            place.table.put_root(DayRoot(b"another" * 5, TODAY))
+
     def test_the_shards_hold_all_copies(self, place: Place) -> None:
         heads: dict[Chain, Head] = {ref(n): Head(n, bytes(32)) for n in range(1, 50)}
         place.table.put_checkpoints(TODAY, heads)
@@ -286,14 +316,14 @@ BODY = (
     b'"after":"ended","policy_version":3,"vulnerability_ids":["CVE-2026-0001"],"undo":"lazaretto waive",'
     b'"subject":"waiver/w-1","waivers":[{"id":"w-1","repository":"team/*","reason":"not reachable",'
     b'"approved_by":"security","expires_at":"2026-04-01T00:00:00Z","created_at":"2026-03-01T00:00:00Z",'
-    b'"vulnerability_id":"CVE-2026-0001","package":null,"rule":null,"status":null,"justification":null},null]}'
+    b'"vulnerability_id":"CVE-2026-0001","package":null,"rule":null,"status":null,"justification":null},null],"orders":null}'
 )
 IMAGE_BODY = (
     b'{"ref":{"registry":"111122223333","region":"eu-west-1","repository":"team/api","digest":"'
     + digest(1).encode()
     + b'"},"effect":"QUARANTINE#2","wanted_at":"2026-03-10T11:59:00Z","kind":"QUARANTINE","actor":"rule:critical",'
     b'"reason":"a critical one","at":"2026-03-10T12:00:00Z","before":"ACTIVE","after":"ARCHIVED","policy_version":0,'
-    b'"vulnerability_ids":[],"undo":null,"subject":"","waivers":null}'
+    b'"vulnerability_ids":[],"undo":null,"subject":"","waivers":null,"orders":null}'
 )
 
 
@@ -335,7 +365,7 @@ def test_a_record_is_stored_in_these_bytes_and_no_others(client: Any, real: Plac
         "ac": {"S": "person:oncall"},
         "re": {"S": "fixed"},
         "n": {"N": "1"},
-        "ch": {"B": bytes.fromhex("e82b252a535a01dc2012b3555e2af1bb9db49adb89052d9a77310585102139ef")},
+        "ch": {"B": bytes.fromhex("0f58520f97fb997a72a1d04b30fecee77c430bbe07891e31ad6873028428c1da")},
         "rc": {"B": BODY},
     }
     assert read_action(item).record == about_a_waiver
@@ -360,9 +390,9 @@ def test_the_links_of_a_known_chain_are_these(client: Any, real: Place) -> None:
     assert rows[0].body == IMAGE_BODY
     assert rows[0].link == hashlib.sha256(bytes(32) + IMAGE_BODY).digest()
     assert [row.link.hex() for row in rows] == [
-        "1fdbd3133c219433843f48209fe20d747d0ef9f665b50e98eeb455e8f5288ac0",
-        "3be9d26ff127ae98c947766b6ee0c06ce559b301478f1c86b2e24e5e7b3b21fe",
-        "fef6619399b642258b2451017f55ca510c193f6227b584bcf42a5e26c89457f9",
+        "b8f438a8fcd2acca4ebe4d450fcafc21bd090572b8840d2317e5fed46562b5b4",
+        "a3d158b2669cd8b5137e0e6a0972506ecf1fdff895de2a3583a80ed7e49ef17e",
+        "180271437d22f3604efd35c65a2e200b52d83a0d692569e5454bd1c1d66c85d9",
     ]
     (head,) = items(client, "AUDIT_HEAD")
     assert head == {
@@ -552,6 +582,14 @@ def test_a_page_ends_when_enough_was_looked_through(client: Any, real: Place) ->
         assert first.items == ()
         assert first.after is not None
         assert effects(walked(ask)) == ["ALERT#0"]
+
+
+def test_a_copy_that_was_put_in_under_no_day_is_an_error_that_names_it(client: Any, real: Place) -> None:
+    real.table.put_checkpoints(TODAY, {"policy": Head(1, b"p")})
+    (item,) = client.scan(TableName=NAME)["Items"]
+    client.put_item(TableName=NAME, Item=item | {SK: {"S": "HEADS#0000-no-day#00"}})
+    with pytest.raises(UpstreamError, match="HEADS#0000-no-day#00 were put in"):
+        list(real.audit.copies_between(None, TODAY))
 
 
 def test_nothing_of_it_scans_the_table(client: Any, real: Place) -> None:

@@ -6,7 +6,7 @@ import random
 
 import msgspec
 
-from chalicelib.domain.assessment.summary import Summary, summarize
+from chalicelib.domain.assessment.summary import Summary, summarize, summary_lines
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.domain.images.verdict import Decision
@@ -38,6 +38,15 @@ def test_images_are_counted_by_decision_state_and_severity() -> None:
     assert said.scan_states[ScanState.COMPLETE] == 3
     assert (said.findings[Severity.HIGH], said.findings[Severity.UNKNOWN]) == (3, 3)
     assert (said.images_by_worst["CRITICAL"], said.images_by_worst["HIGH"], said.images_by_worst["NONE"]) == (1, 1, 1)
+
+
+def test_it_is_told_in_three_lines_and_what_is_not_scanned_is_not_clean() -> None:
+    pending = msgspec.structs.replace(row(3, Decision.PENDING, None), scan_state=ScanState.PENDING)
+    assert summary_lines(summarize([row(1, Decision.BLOCK, (1, 2, 0, 0, 0, 0)), row(2), pending], NOW)) == (
+        "Images: 3 (1 ALLOW, 1 PENDING, 1 BLOCK)",
+        "Images without a complete scan, or whose scan has lapsed: 1",
+        "Open findings: 1 CRITICAL, 2 HIGH",
+    )
 
 
 def test_the_ten_worst_are_shown_whatever_the_order_and_clean_ones_never() -> None:

@@ -93,6 +93,7 @@ def test_a_chain_that_went_on_after_the_day_is_left_to_the_later_day(context: Fa
     context.record(ref(1), 1, NOW - timedelta(days=1))
     context.record(ref(2), 1, NOW - timedelta(days=1))
     context.record(ref(1), 2)
+    context.moment = NOW - timedelta(hours=11)
     context.copy(YESTERDAY)
     context.copy(TODAY)
     assert context.counts(YESTERDAY) == {ref(2): 1}

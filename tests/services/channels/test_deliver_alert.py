@@ -13,14 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.alerts.alert import Alert, AlertKey
+from chalicelib.domain.alerts.alert import Alert, AlertKey, AlertReason
 from chalicelib.domain.events.message import Delivery, SendAlert, named
+from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import DeniedError, LazarettoError, SettingsError, TransientError, UpstreamError
+from chalicelib.services.alerts.summarize_alerts import summarize_alerts
 from chalicelib.services.assessment.requeue import MOST_ALERT_ATTEMPTS, requeue
 from chalicelib.services.channels.deliver_alert import CLAIM, UndeliveredError, deliver_alert
 from chalicelib.services.handlers.receive_alerts import receive_alerts
+from tests.fakes.audit import FakeAudit
 from tests.fakes.journal import FakeJournal
 from tests.fakes.table import FakeTable
 
@@ -56,6 +60,9 @@ class Delivering:
         self.now, self.sent = NOW, list[tuple[SendAlert, float]]()
         self.clock = SimpleNamespace(now=lambda: self.now)
         self.table: Any = FakeTable(lambda: self.now)
+        self.queries = SimpleNamespace(audit=FakeAudit(self.table.actions))
+        self.policy: dict[str, Any] = {"version": 1}
+        self.rules = SimpleNamespace(current=lambda: Rules(parse_policy(self.policy)))
         self.journal: Any = FakeJournal()
         self.outbox = SimpleNamespace(send=self._send)
 
@@ -256,6 +263,7 @@ def test_dying_anywhere_loses_no_alert_and_sends_twice_only_between_send_and_mar
 
         calls = ("record_action", "read_delivery", "claim_delivery", "mark_delivered")
         worker: Any = SimpleNamespace(clock=context.clock, journal=context.journal, outbox=context.outbox)
+        worker.queries, worker.rules = context.queries, context.rules
         worker.table = SimpleNamespace(**{name: wrapped(getattr(context.table, name)) for name in calls})
         slack: Any = SimpleNamespace(name="slack", send=wrapped(sent.append))
         context.now += CLAIM
@@ -268,3 +276,67 @@ def test_dying_anywhere_loses_no_alert_and_sends_twice_only_between_send_and_mar
     assert 1 <= len(sent) <= 1 + doubtful
     assert context.delivered_at is not None
     assert len(context.records) == 1
+
+
+# ---- how many a channel gets within an hour
+
+
+def numbered(number: int, **changes: Any) -> SendAlert:
+    alert = msgspec.structs.replace(ALERT, title=f"BLOCK: prod/api:{number} (new)", number=number, **changes)
+    return SendAlert(alert, AlertKey(f"ALERT#{number}", NOW, ref=REF), "slack")
+
+
+def test_what_is_more_than_an_hour_takes_is_recorded_and_told_in_one_summary_of_the_hour() -> None:
+    context, slack = Delivering(), Told()
+    context.policy = {"version": 1, "alerts": {"max_per_hour": 3}}
+    for number in range(8):
+        for fresh in (True, False):
+            context.now += timedelta(seconds=10)
+            context.deliver(slack, numbered(number), fresh=fresh)
+    assert [alert.number for alert in slack.alerts] == [0, 1, 2]
+    assert context.records[3] == ("ALERT#3#slack", "left to the summary of its hour: BLOCK: prod/api:3 (new)")
+    told: list[SendAlert] = []
+    context.outbox.send_all = lambda queue, messages: told.extend(messages)
+    for _ in range(2):
+        told.clear()
+        summarize_alerts(NOW, context)  # type: ignore[arg-type]
+        (summary,) = told
+        context.deliver(slack, summary, fresh=False)
+    (alert,) = slack.alerts[3:]
+    assert alert.title == "Summary: 5 more alerts from 12:00 to 13:00 UTC"
+    assert [f"prod/api:{n} " in "".join(alert.notes) for n in range(8)] == [False] * 3 + [True] * 5
+
+
+def test_the_next_hour_begins_anew_and_each_channel_has_its_own_number() -> None:
+    context, slack = Delivering(), Told()
+    context.policy = {"version": 1, "alerts": {"max_per_hour": 1}}
+    context.deliver(slack, numbered(1))
+    context.deliver(slack, numbered(2))
+    assert len(slack.alerts) == 1
+    deliver_alert(msgspec.structs.replace(numbered(2), channel="sns"), context, {"sns": slack})  # type: ignore[arg-type]
+    assert len(slack.alerts) == 2
+    context.now += timedelta(hours=1)
+    context.deliver(slack, numbered(3))
+    assert len(slack.alerts) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"event": "tampering"}, {"event": "fuse"}, {"act": True}, {"reasons": (AlertReason("x", Decision.BLOCK, kev=1),)}],
+    ids=["tampering", "the fuse", "an act", "KEV"],
+)
+def test_what_is_always_told_is_sent_whatever_the_number(changes: dict[str, Any]) -> None:
+    context, slack = Delivering(), Told()
+    context.policy = {"version": 1, "alerts": {"max_per_hour": 1}}
+    context.deliver(slack, numbered(1))
+    context.deliver(slack, numbered(2))
+    context.deliver(slack, numbered(3, **changes))
+    assert [alert.number for alert in slack.alerts] == [1, 3]
+
+
+def test_an_hour_in_which_all_were_sent_has_no_summary() -> None:
+    context, told = Delivering(), list[SendAlert]()
+    context.deliver(Told(), MESSAGE)
+    context.outbox.send_all = lambda queue, messages: told.extend(messages)
+    summarize_alerts(NOW, context)  # type: ignore[arg-type]
+    assert told == []

@@ -11,7 +11,9 @@ from chalicelib.domain.events.message import (
     Due,
     Metric,
     PolicyRollout,
+    SendDailySummary,
     StoreCheckpoints,
+    SummarizeAlerts,
     TakeSnapshot,
     WaiversChanged,
     WatchWaivers,
@@ -64,6 +66,8 @@ HOME = Repository("111122223333", "eu-west-1", "team/api")
 PUT_BACK = [
     WaiversChanged((1, 2), after="x"),
     StoreCheckpoints("2026-03-01"),
+    SendDailySummary("2026-02-01"),
+    SummarizeAlerts(NOW),
     WhatIf("job", 3),
     TakeSnapshot(),
     PlanSweep(Sweep.RECONCILE, "eu-west-1", NOW),

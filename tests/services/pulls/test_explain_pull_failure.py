@@ -111,6 +111,15 @@ def test_of_an_index_the_image_that_the_text_names_is_the_one(context: PullConte
     assert image(2).digest in explanation.what_to_do[0]
 
 
+def test_what_our_retention_archived_is_named_with_its_action_and_released(context: PullContext) -> None:
+    context.know(image(1), "v1", storage=StorageStatus.ARCHIVED)
+    named = recorded(context, 1, "ARCHIVE")
+    explanation = why(context)
+    assert explanation.cause is PullFailureCause.ARCHIVED
+    assert explanation.text == f"Retention archived it at 2026-03-02 07:00:00 UTC (action {named}): why."
+    assert f"lazaretto release {image(1)} --reason WHY" in explanation.what_to_do[0]
+
+
 def test_our_deny_is_the_whole_repositorys_and_names_all_that_are_blocked(context: PullContext) -> None:
     context.know(image(1), "v1")
     context.stored.change_denied(HOME, lambda _: DeniedDigests((image(2).digest, image(3).digest)))
