@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 import boto3
 import pytest
 
+from chalicelib.adapters.table.headers import Headers
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.local import events as aws_events
@@ -19,6 +20,7 @@ from chalicelib.local.demo import demo_registry
 from chalicelib.local.inspector import inspector_of
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
+from chalicelib.services.ports.table import Stored
 from tests.extent import Extent
 from tests.local.push_image import Pusher
 from tests.local.running import local_stack
@@ -95,6 +97,31 @@ def test_a_flaw_in_an_image_of_many_indexes_is_one_alert_that_names_the_tagged_o
     *tags, rest = named.split(", ")
     assert set(tags) < {f"v{n}" for n in range(12)}
     assert (len(tags), rest) == (10, "and 2 more")
+
+
+@pytest.mark.parametrize("decision", ["block", "quarantine"])
+def test_what_is_read_of_a_flaw_grows_no_faster_than_the_indexes_of_its_image(
+    world: World, decision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acting = "quarantine: {when_running: proceed, max_per_hour: 1000}\n"
+    apply_policy(POLICY.replace("block}", f"{decision}}}") + acting, "oncall", world.stack.context)
+    asked, read = [0], Headers.read
+
+    def counted(self: Headers, refs: Iterable[ImageRef]) -> dict[ImageRef, Stored]:
+        wanted = list(refs)
+        asked[0] += len(wanted)
+        return read(self, wanted)
+
+    monkeypatch.setattr(Headers, "read", counted)
+    costs = []
+    for number in (10, 30):
+        image = world.pusher.image([b"base", bytes([number])])
+        world.indexes(image, number)
+        world.scan_as(image, None)
+        asked[0] = 0
+        world.scan_as(image, "CRITICAL")
+        costs.append(asked[0])
+    assert costs[1] < 4 * costs[0], costs
 
 
 def test_an_index_that_is_pushed_over_a_bad_image_is_news(world: World) -> None:

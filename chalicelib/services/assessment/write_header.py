@@ -18,6 +18,7 @@ import msgspec
 from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.alerts.kind_alert import compose_unjudged_alert
 from chalicelib.domain.assessment.conclusion import conclude
+from chalicelib.domain.enforcement.act_words import is_left_alone
 from chalicelib.domain.enforcement.enforcement import DesiredState, is_freed, wanted, wants_quarantine
 from chalicelib.domain.events.message import Act, Decide, Delivery, Message, Metric, Refresh
 from chalicelib.domain.events.sweep_message import SyntheticEvent
@@ -31,7 +32,7 @@ from chalicelib.domain.headers.pending_action import (
     queue_of,
 )
 from chalicelib.domain.images.finding import FindingsDocument
-from chalicelib.domain.images.image import MOST_RELATED, ImageRef, Kind, Source, StorageStatus
+from chalicelib.domain.images.image import MOST_RELATED, ImageRef, Kind, Source
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.errors import ConflictError, ContendedError, OversizedError
 from chalicelib.services.channels.announce import announce
@@ -169,6 +170,7 @@ def send_refresh(ref: ImageRef, due_at: datetime | None, source: Source | None, 
 
 
 CONFLICTS = 10
+LOOK_AGAIN_SECONDS, INDEXES_TURN_SECONDS = 5.0, 600.0
 
 
 class Attempt:
@@ -359,14 +361,24 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
     if put.kind is Kind.INDEX and before.version and (changed.again or _needs(put) != _needs(before)):
         for digest in _images_below(put, context):
             context.outbox.send("scans", Decide(home.image(digest), "tag", quiet=quiet))
+    if put.parents and is_left_alone(put):
+        _await_indexes(put, context, quiet=quiet)
 
 
 def _needs(index: Header) -> tuple[object, ...]:
-    """What of an index its images are decided by: its tags and signature, those of what holds it, and whether it can,
-    and is to be pulled."""
-    archived = index.storage is StorageStatus.ARCHIVED
-    wanted = index.decision is Decision.QUARANTINE, index.order
-    return index.tags, index.exists, archived, wanted, index.parents, index.signed
+    """What of an index its images are decided by: its tags and signature, those of what holds it, whether it is there,
+    and whether a person has ordered it to be pulled or not. Its verdict is no part of it: see `_await_indexes`."""
+    return index.tags, index.exists, index.order, index.parents, index.signed
+
+
+def _await_indexes(image: Header, context: Context, *, quiet: bool) -> None:
+    """What is to be quarantined waits while an index needs it, and each index takes its verdict soon. They do not wake
+    it one by one, or each would have it read all the others: it looks again itself, less and less often."""
+    turned_at = max(at for at in (image.verdict and image.verdict.decided_at, image.order and image.order.at) if at)
+    age = (context.clock.now() - turned_at).total_seconds()
+    indexes = indexes_of(image, context) if age < INDEXES_TURN_SECONDS else ()
+    if any(index.exists and index.decision is not Decision.QUARANTINE for index in indexes):
+        context.outbox.send("scans", Decide(image.ref, "index", quiet=quiet), max(LOOK_AGAIN_SECONDS, age))
 
 
 def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: Context) -> Header:
