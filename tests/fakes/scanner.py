@@ -5,7 +5,7 @@ Both keep the contract of services.ports.Scanner and Registry. `at` is AWS's clo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -18,6 +18,7 @@ from chalicelib.domain.images.image import (
     InUse,
     Kind,
     Manifest,
+    Repository,
     Scan,
     ScanState,
     Source,
@@ -131,6 +132,10 @@ class FakeRegistry:
     def describe_image(self, ref: ImageRef) -> ImageDetail:
         self._called("describe_image", ref)
         return self.images[ref]
+
+    def tags_now(self, repository: Repository, digests: Collection[str]) -> frozenset[str]:
+        found = (self.images.get(repository.image(digest)) for digest in digests)
+        return frozenset(tag for image in found if image is not None for tag in image.tags)
 
     def read_manifest(self, ref: ImageRef) -> Manifest:
         self._called("read_manifest", ref)
