@@ -74,7 +74,7 @@ class GivenRules:
 class Nowhere:
     """Where images run, as `services.ports.Runtime` says it: nothing does. Looking it up writes nothing."""
 
-    def in_use(self, subject: Subject) -> InUse:
+    def in_use(self, subject: Subject, since: datetime | None = None) -> InUse:
         return InUse(InUseState.NO, looked=True)
 
     def pull_role(self, task_arn: str) -> str | None:

@@ -133,6 +133,10 @@ class FakeRegistry:
         self._called("describe_image", ref)
         return self.images[ref]
 
+    def tags_now(self, repository: Repository, digests: Collection[str]) -> frozenset[str]:
+        found = (self.images.get(repository.image(digest)) for digest in digests)
+        return frozenset(tag for image in found if image is not None for tag in image.tags)
+
     def read_manifest(self, ref: ImageRef) -> Manifest:
         self._called("read_manifest", ref)
         return self.manifests[ref]
