@@ -22,7 +22,14 @@ from chalice.app import Chalice, CloudWatchEvent, ConvertToMiddleware, Rate, SQS
 
 from chalicelib.api.routes import register
 from chalicelib.context import app_context
-from chalicelib.domain.events.message import Due, PolicyRollout, StoreCheckpoints, TakeSnapshot, WatchWaivers
+from chalicelib.domain.events.message import (
+    Due,
+    PolicyRollout,
+    StoreCheckpoints,
+    TakeSnapshot,
+    WatchDenies,
+    WatchWaivers,
+)
 from chalicelib.domain.events.sweep_message import Sweep, begin
 from chalicelib.intake import Answer, take_in
 from chalicelib.observability import journal, logger
@@ -93,12 +100,14 @@ def on_sweeps(event: SQSEvent) -> Answer:
 
 @app.schedule(Rate(CLOCK_MINUTES, unit=Rate.MINUTES))
 def clock(event: CloudWatchEvent) -> None:
-    """Every five minutes: what is due, shard by shard, what a new policy has not decided, waivers that end; each hour a
-    snapshot, copies of the heads of the audit log, and the sweeps whose hour it is."""
+    """Every five minutes: what is due, shard by shard, what a new policy has not decided, denied pulls that must stay
+    denied, waivers that end; each hour a snapshot, copies of the heads of the audit log, and the sweeps whose hour it
+    is."""
     place = app_context()
     for shard in range(SHARDS):
         place.outbox.send("sweeps", Due(shard))
     place.outbox.send("sweeps", PolicyRollout())
+    place.outbox.send("sweeps", WatchDenies())
     place.outbox.send("sweeps", WatchWaivers())
     # When it was to run, not when it does: a second try after a failure does the hour's work too.
     now = datetime.fromisoformat(event.time)

@@ -20,6 +20,7 @@ from chalicelib.domain.events.message import (
     StoreCheckpoints,
     TakeSnapshot,
     WaiversChanged,
+    WatchDenies,
     WatchWaivers,
     WhatIf,
 )
@@ -37,6 +38,7 @@ from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.assessment.requeue import handle_each, requeue
 from chalicelib.services.assessment.take_snapshot import take_snapshot
 from chalicelib.services.audit.store_checkpoints import store_checkpoints
+from chalicelib.services.enforcement.check_deny import watch_denies
 from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
 from chalicelib.services.ports.context import Context
@@ -96,7 +98,7 @@ PUT_BACK = (
     | NotifyExpired
 )
 """What is put back when it only needs time."""
-LEFT_TO_THE_CLOCK = Due | PolicyRollout | WatchWaivers
+LEFT_TO_THE_CLOCK = Due | PolicyRollout | WatchDenies | WatchWaivers
 """What is asked for anew every five minutes."""
 BEGUN_WITHIN = timedelta(seconds=150)
 """Half of the function's time-out: what is begun at the very end has the other half."""
@@ -146,6 +148,8 @@ def _run(delivery: Delivery, context: Context) -> None:
             evaluate_shard(message, context)
         case WaiversChanged() as touched:
             apply_waiver_changes(touched, context)
+        case WatchDenies():
+            watch_denies(context)
         case WatchWaivers():
             watch_waivers(context)
         case PlanSweep() | SweepRepository() as sweep:

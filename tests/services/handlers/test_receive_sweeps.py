@@ -14,6 +14,7 @@ from chalicelib.domain.events.message import (
     StoreCheckpoints,
     TakeSnapshot,
     WaiversChanged,
+    WatchDenies,
     WatchWaivers,
     WhatIf,
 )
@@ -69,7 +70,7 @@ PUT_BACK = [
     PlanSweep(Sweep.RECONCILE, "eu-west-1", NOW),
     InitialBackfill(),
 ]
-LEFT_TO_THE_CLOCK = [Due(1), PolicyRollout(), WatchWaivers()]
+LEFT_TO_THE_CLOCK = [Due(1), PolicyRollout(), WatchDenies(), WatchWaivers()]
 
 
 def place():
