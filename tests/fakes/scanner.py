@@ -136,6 +136,10 @@ class FakeRegistry:
         self._called("read_manifest", ref)
         return self.manifests[ref]
 
+    def read_layers(self, ref: ImageRef) -> tuple[str, ...]:
+        self._called("read_layers", ref)
+        return ()
+
     def _called(self, name: str, ref: ImageRef) -> None:
         self.calls.append((name, ref))
         if self.errors:

@@ -130,6 +130,7 @@ class World:
         self.said: list[Any] = []
         self.images: dict[ImageRef, Image] = {}
         self.manifests: dict[ImageRef, Manifest] = {}
+        self.layers: dict[ImageRef, tuple[str, ...]] = {}
         self.kev: dict[str, bool] = {}
         self.envelopes: list[Envelope] = []
         self.events: dict[int, Any] = {}
@@ -205,6 +206,10 @@ class World:
             if ref.home == repository and image.current is not None and tag in image.current.tags:
                 return described(ref, image.current, image.pushed_at)
         raise AbsentError("image", f"{repository.path}:{tag} is not there")
+
+    def read_layers(self, ref: ImageRef) -> tuple[str, ...]:
+        turn("read_layers")
+        return self.layers.get(ref, ())
 
     def read_manifest(self, ref: ImageRef) -> Manifest:
         turn("read_manifest")

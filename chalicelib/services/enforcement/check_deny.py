@@ -16,10 +16,10 @@ import msgspec
 from chalicelib.domain.alerts.alert import AlertKey, mark_of
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.repository_policy import SID, has_statement, stands
-from chalicelib.domain.enforcement.tampering import compose_deny_alert
 from chalicelib.domain.events.message import CheckDeny, Delivery
 from chalicelib.domain.headers.pending_action import SYSTEM, ActionType
 from chalicelib.domain.images.image import Repository
+from chalicelib.domain.tampering.tampering import compose_deny_alert
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.alerts.announce import announce
 from chalicelib.services.assessment.write_header import update_header

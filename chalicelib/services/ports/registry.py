@@ -38,6 +38,9 @@ class Registry(Protocol):
     def read_manifest(self, ref: ImageRef) -> Manifest:
         """Raises AbsentError."""
 
+    def read_layers(self, ref: ImageRef) -> Sequence[str]:
+        """The digests of its layers in their order; none of an index. Raises AbsentError."""
+
 
 class Acts(Protocol):
     """What may be changed in ECR. "Already so" is success: each method says what is so afterwards.

@@ -26,6 +26,7 @@ RULES = [{"id": "critical", "match": {"severity": "CRITICAL"}, "decision": "bloc
 THEIRS = json.dumps({"Version": "2012-10-17", "Statement": [statement("LetTeamPull")]})
 FIRST_ROLE = '"ArnNotLike":{"aws:PrincipalArn":['
 INTRUDER = "arn:aws:iam::111122223333:role/intruder"
+OUR_ROLE = "arn:aws:iam::111122223333:role/lazaretto-on-actions"
 WE = "arn:aws:sts::111122223333:assumed-role/lazaretto-on-actions/lazaretto-dev-on_actions"
 
 
@@ -55,9 +56,8 @@ class Heard(WorldActs):
 
 
 def call(world: Any, name: str, repository: Repository, actor: str = "arn:aws:iam::111122223333:role/ci") -> ApiCall:
-    return ApiCall(
-        name, "111122223333", "eu-west-1", actor, world.moment.replace(microsecond=0), "event", repository=repository
-    )
+    at, role = world.moment.replace(microsecond=0), OUR_ROLE if actor == WE else None
+    return ApiCall(name, "111122223333", "eu-west-1", actor, at, "event", repository=repository, role=role)
 
 
 class Denying(Acting):
