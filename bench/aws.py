@@ -99,6 +99,7 @@ class PlayedAws:
             "inspector2.BatchGetFindingDetails": lambda _: {"findingDetails": [], "errors": []},
             "ecr.DescribeImageScanFindings": self._scan_findings,
             "ecr.DescribeImages": self._describe_images,
+            "ecr.BatchGetImage": self._manifests,
             "ecr.DescribeRegistry": lambda _: {
                 "registryId": payloads.ACCOUNT,
                 "replicationConfiguration": {"rules": []},
@@ -133,6 +134,17 @@ class PlayedAws:
 
     def _scan_findings(self, asked: dict[str, Any]) -> dict[str, Any]:
         return self.shown.scan_findings(asked["imageId"]["imageDigest"])
+
+    def _manifests(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Every image is one of a single layer; ECR gives no manifest of an archived one."""
+        named = {"registryId": asked["registryId"], "repositoryName": asked["repositoryName"]}
+        manifest = {"imageManifest": payloads.MANIFEST, "imageManifestMediaType": payloads.MANIFEST_TYPE}
+        there = [one for one in asked["imageIds"] if one["imageDigest"] not in self.archived]
+        gone = [one for one in asked["imageIds"] if one["imageDigest"] in self.archived]
+        return {
+            "images": [{**named, "imageId": one, **manifest} for one in there],
+            "failures": [{"imageId": one, "failureCode": "ImageNotFound"} for one in gone],
+        }
 
     def _describe_images(self, asked: dict[str, Any]) -> dict[str, Any]:
         digest = asked["imageIds"][0]["imageDigest"]

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from bench.generate import FindingState, ImageState, Plan
 
@@ -94,6 +96,17 @@ def basic_page(state: ImageState) -> dict[str, Any]:
     }
 
 
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+MANIFEST = msgspec.json.encode(
+    {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json"},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"}],
+    }
+).decode()
+
+
 def image_page(state: ImageState) -> dict[str, Any]:
     """DescribeImages of the one image."""
     detail: dict[str, Any] = {
@@ -102,7 +115,7 @@ def image_page(state: ImageState) -> dict[str, Any]:
         "imageDigest": state.digest,
         "imageSizeInBytes": 50_000_000 + state.number,
         "imagePushedAt": state.pushed_at,
-        "imageManifestMediaType": "application/vnd.oci.image.manifest.v1+json",
+        "imageManifestMediaType": MANIFEST_TYPE,
         "artifactMediaType": "application/vnd.oci.image.config.v1+json",
         "imageStatus": "ACTIVE",
     }

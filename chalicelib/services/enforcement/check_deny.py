@@ -36,8 +36,13 @@ LEFT = f"it was put right {CORRECTIONS} times within a day, and is left to peopl
 def watch_denies(context: Context) -> None:
     """The clock: one check for each repository whose pulls are denied, whatever no event told."""
     for repository in context.table.denying():
-        for digest in context.table.read_denied(repository).digests[:1]:
-            context.outbox.send("actions", CheckDeny(repository.image(digest), others=True))
+        watch_repository(repository, context)
+
+
+def watch_repository(repository: Repository, context: Context) -> None:
+    """One check, if its pulls are denied."""
+    for digest in context.table.read_denied(repository).digests[:1]:
+        context.outbox.send("actions", CheckDeny(repository.image(digest), others=True))
 
 
 def check_deny(message: CheckDeny, delivery: Delivery, context: Context) -> None:
@@ -64,6 +69,8 @@ def check_deny(message: CheckDeny, delivery: Delivery, context: Context) -> None
     denied, whole, there = table.read_denied(ref.home), *_found(text, context)
     # The statement must be its own as well, where the header says that it is denied.
     if whole and (not stored.header.denied or ref.digest in denied.digests):
+        if not denied.listed:
+            table.change_denied(ref.home, lambda held: msgspec.structs.replace(held, listed=True))
         return
     if there and not whole and ref.digest in denied.digests:
         _put_right(ref.home, denied, context)

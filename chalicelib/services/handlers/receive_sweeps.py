@@ -38,7 +38,7 @@ from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.assessment.requeue import handle_each, requeue
 from chalicelib.services.assessment.take_snapshot import take_snapshot
 from chalicelib.services.audit.store_checkpoints import store_checkpoints
-from chalicelib.services.enforcement.check_deny import watch_denies
+from chalicelib.services.enforcement.check_deny import watch_denies, watch_repository
 from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
 from chalicelib.services.ports.context import Context
@@ -71,6 +71,7 @@ def run_sweep(message: PlanSweep | SweepRepository, context: Context, *, receive
             else:
                 send_plan(message, found, context)
         case SweepRepository(sweep=Sweep.RECONCILE):
+            watch_repository(message.repository, context)
             if lost := reconcile_registry(message, context).lost_events:
                 context.journal.count(Metric.LOST_EVENTS, lost)
         case SweepRepository(sweep=Sweep.REPLICATION):

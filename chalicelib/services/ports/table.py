@@ -165,16 +165,18 @@ class DeniedDigests(msgspec.Struct, frozen=True):
     statement was first put into it, as its text (None: there was none); it is given back with the last digest.
 
     `lost`: others took the statement out, and it was not put again since; `corrected_at`: when it was put again, or put
-    right, in the last day; `wrote`: None: never, or by an earlier version."""
+    right, in the last day; `wrote`: None: never, or by an earlier version; `listed`: the clock finds it (`denying`): an
+    earlier version did not see to that."""
 
     digests: tuple[str, ...] = ()
     former: str | None = None
     lost: bool = False
     corrected_at: tuple[datetime, ...] = ()
     wrote: PolicyWrite | None = None
+    listed: bool = False
 
     def with_digest(self, digest: str) -> DeniedDigests:
-        return msgspec.structs.replace(self, digests=tuple(sorted({*self.digests, digest})))
+        return msgspec.structs.replace(self, digests=tuple(sorted({*self.digests, digest})), listed=True)
 
     def without_digest(self, digest: str) -> DeniedDigests:
         return msgspec.structs.replace(self, digests=tuple(d for d in self.digests if d != digest))

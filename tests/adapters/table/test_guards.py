@@ -109,6 +109,8 @@ def test_the_repositories_with_denied_digests_are_found_by_the_clock(table: Tabl
     assert sorted(table.denying()) == sorted([HOME, other])
     table.change_denied(other, lambda d: d.without_digest(digest(1)))
     assert list(table.denying()) == [HOME]
+    table.change_denied(HOME, lambda _: DeniedDigests())
+    assert list(table.denying()) == []
 
 
 def test_the_facts_of_a_repository_and_its_denied_digests_leave_each_other_alone(real: FindingsTable) -> None:

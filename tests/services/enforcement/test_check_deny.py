@@ -15,8 +15,10 @@ from chalicelib.domain.headers.pending_action import ActionType, Holding
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.enforcement.check_deny import watch_repository
 from chalicelib.services.enforcement.give_order import release_image
 from chalicelib.services.handlers.receive_acts import receive_acts
+from chalicelib.services.ports.table import DeniedDigests
 from tests.fakes.policies import statement
 from tests.services.enforcement.test_enforce_verdict import Acting
 from tests.services.world import new_ref
@@ -355,6 +357,15 @@ def test_one_turn_puts_the_deny_again_for_every_image_of_the_repository() -> Non
     assert story.head.denied
     assert story.header(other.ref).denied
     assert len(story.stored.read_denied(story.home).corrected_at) == 1, "one correction, however many images"
+
+
+def test_a_deny_of_an_earlier_version_is_found_by_the_clock_after_one_reconcile() -> None:
+    story = Denying()
+    story.stored.denied[story.home] = DeniedDigests((story.ref.digest,))
+    watch_repository(story.home, story)  # type: ignore[arg-type]
+    story.drain()
+    assert story.stored.read_denied(story.home).listed
+    assert story.stands_whole
 
 
 @pytest.mark.parametrize("how", ["gone", "changed"])
