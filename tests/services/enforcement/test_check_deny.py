@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from chalicelib.domain.enforcement.repository_policy import has_statement, stands, with_statement
+from chalicelib.domain.enforcement.repository_policy import (
+    canonical,
+    has_statement,
+    stands,
+    with_statement,
+    without_statement,
+)
 from chalicelib.domain.events.event import ApiCall
 from chalicelib.domain.events.message import CheckDeny, WatchDenies
 from chalicelib.domain.headers.pending_action import ActionType, Holding
@@ -26,7 +34,6 @@ from tests.services.world_acts import WorldActs
 
 RULES = [{"id": "critical", "match": {"severity": "CRITICAL"}, "decision": "block", "enforce": "repository-policy"}]
 THEIRS = json.dumps({"Version": "2012-10-17", "Statement": [statement("LetTeamPull")]})
-FIRST_ROLE = '"ArnNotLike":{"aws:PrincipalArn":['
 INTRUDER = "arn:aws:iam::111122223333:role/intruder"
 OUR_ROLE = "arn:aws:iam::111122223333:role/lazaretto-on-actions"
 WE = "arn:aws:sts::111122223333:assumed-role/lazaretto-on-actions/lazaretto-dev-on_actions"
@@ -102,8 +109,9 @@ class Denying(Acting):
     def tamper(self) -> Denying:
         """The Deny stays there by name, and lets one more role pull."""
         text = self.acts.policies[self.home]
-        assert FIRST_ROLE in text
-        return self.replace(text.replace(FIRST_ROLE, f'{FIRST_ROLE}"{INTRUDER}",'))
+        own = f'"{self.own_roles[0]}"'
+        assert own in text
+        return self.replace(text.replace(own, f'{own},"{INTRUDER}"'))
 
     @property
     def writes_of_policy(self) -> list[str]:
@@ -515,3 +523,33 @@ def test_a_worker_that_dies_in_the_middle_is_followed_by_one_that_goes_on(
     story.wait_for(minutes=10)
     assert (story.head.denied, story.stands, story.digests) == (True, True, (story.ref.digest,))
     assert story.records == ["BLOCK", "BLOCK"]
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["gone", "replaced", "changed", "another", "nothing"]), st.integers(0, 13)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS.filter(lambda steps: len(steps) < 12))
+def test_whatever_others_do_within_days_theirs_is_kept_and_ours_is_put_right_twice_a_day(
+    steps: list[tuple[str, int]],
+) -> None:
+    """Before each step so many hours pass; after each one the clock comes once."""
+    story, corrected = Denying(), list[datetime]()
+    anothers = with_statement(THEIRS, ["arn:aws:iam::111122223333:role/lazaretto-elsewhere"])
+    for what, hours in steps:
+        story.wait_for(hours=hours).turn()
+        stood, theirs = story.stands_whole, without_statement(story.acts.policies.get(story.home), story.own_roles)
+        corrected += story.stored.read_denied(story.home).corrected_at
+        if what in ("gone", "replaced", "another"):
+            theirs = {"gone": None, "replaced": THEIRS, "another": anothers}[what]
+            story.replace(theirs)
+        elif what == "changed" and stood:
+            story.tamper()
+        story.turn()
+        corrected += story.stored.read_denied(story.home).corrected_at
+        lately = {at for at in corrected if at > story.moment - timedelta(days=1)}
+        assert len(lately) <= 2, "no fight"
+        assert story.stands_whole or len(lately) == 2 or not stood, "put right within one turn, or left and told"
+        assert canonical(without_statement(story.acts.policies.get(story.home), story.own_roles)) == canonical(theirs)
+        if not story.stands_whole:
+            assert story.alarms
