@@ -79,7 +79,8 @@ def check_deny(message: CheckDeny, delivery: Delivery, context: Context) -> None
         context.outbox.send("actions", CheckDeny(ref.home.image(other)))
     if not whole and ref.digest in denied.digests:
         _tell_unless_an_act_does(ref.home, denied, context)
-    table.change_denied(ref.home, lambda held: _without(held, ref.digest, lost=not whole))
+    lost_at = None if whole else context.clock.now()
+    table.change_denied(ref.home, lambda held: _without(held, ref.digest, lost_at))
     update_header(ref, lambda header: msgspec.structs.replace(header, denied=False), delivery, context)
 
 
@@ -99,9 +100,9 @@ def _found(text: str | None, context: Context) -> tuple[bool, bool]:
         return False, False
 
 
-def _without(denied: DeniedDigests, digest: str, *, lost: bool) -> DeniedDigests:
-    lost = denied.lost or (lost and digest in denied.digests)
-    return msgspec.structs.replace(denied.without_digest(digest), lost=lost)
+def _without(denied: DeniedDigests, digest: str, lost_at: datetime | None) -> DeniedDigests:
+    known = denied.lost_at if digest not in denied.digests else lost_at or denied.lost_at
+    return msgspec.structs.replace(denied.without_digest(digest), lost_at=known)
 
 
 def _put_right(repository: Repository, denied: DeniedDigests, context: Context) -> None:

@@ -80,8 +80,8 @@ def agree_policy(repository: Repository, context: Context, *, adds: bool) -> Pol
         known |= marks_of(text)
         settled = canonical(wanted) == canonical(text)
         if written and (settled or len(written) == WRITES):
-            write = PolicyWrite(began, context.clock.now(), known)
-            corrects = CHANGED in said or (written[-1].denied.lost and stands(text, own))
+            write = PolicyWrite(began, now := context.clock.now(), known)
+            corrects = CHANGED in said or (written[-1].denied.is_lost(now) and stands(text, own))
             context.table.change_denied(repository, partial(DeniedDigests.with_write, write=write, corrects=corrects))
         if settled:
             return PolicyChange(before, text, "; ".join(dict.fromkeys(said)) or None)
@@ -144,7 +144,7 @@ def deny_pulls(ref: ImageRef, context: Context) -> PolicyChange:
 
 
 def _refuse_contested(denied: DeniedDigests, context: Context) -> None:
-    if denied.lost and is_contested(denied, context):
+    if denied.is_lost(context.clock.now()) and is_contested(denied, context):
         raise UpstreamError(
             f"the statement {SID} was put right {CORRECTIONS} times within a day and is gone again; it is left to "
             "people, and tried again when the first of these is a day ago"

@@ -164,13 +164,14 @@ class DeniedDigests(msgspec.Struct, frozen=True):
     """The digests of one repository for which its policy denies all pulls. `former`: the repository's policy before our
     statement was first put into it, as its text (None: there was none); it is given back with the last digest.
 
-    `lost`: others took the statement out, and it was not put again since; `corrected_at`: when it was put again, or put
-    right, in the last day; `wrote`: None: never, or by an earlier version; `listed`: the clock finds it (`denying`): an
-    earlier version did not see to that."""
+    `lost_at`: others had taken the statement out by then, and it was not put again since; `corrected_at`: when it was
+    put again, or put right, in the last day; `wrote`: None: never, or by an earlier version; `listed`: the clock finds
+    it (`denying`), which an earlier version did not see to.
+    """
 
     digests: tuple[str, ...] = ()
     former: str | None = None
-    lost: bool = False
+    lost_at: datetime | None = None
     corrected_at: tuple[datetime, ...] = ()
     wrote: PolicyWrite | None = None
     listed: bool = False
@@ -185,11 +186,15 @@ class DeniedDigests(msgspec.Struct, frozen=True):
         if not corrects:
             return msgspec.structs.replace(self, wrote=write)
         corrected = *self.corrections(write.ended_at), write.ended_at
-        return msgspec.structs.replace(self, wrote=write, lost=False, corrected_at=corrected)
+        return msgspec.structs.replace(self, wrote=write, lost_at=None, corrected_at=corrected)
 
     def corrections(self, now: datetime) -> tuple[datetime, ...]:
         """Those of the last day."""
         return tuple(at for at in self.corrected_at if at > now - timedelta(days=1))
+
+    def is_lost(self, now: datetime) -> bool:
+        """In the last day."""
+        return self.lost_at is not None and self.lost_at > now - timedelta(days=1)
 
 
 class RolloutProgress(msgspec.Struct, frozen=True):

@@ -67,13 +67,13 @@ _DONE = {
 
 
 def _about_policy(call: ApiCall, repository: Repository, denied: DeniedDigests, context: Context) -> Iterator[Alert]:
-    lost = _overwritten(call, denied, context)
-    if lost:
-        yield compose_call_alert(call, *overwritten_words(lost, repository))
-    if (denied.digests or denied.lost) and _lacks_deny(call, context):
+    overwritten = _overwritten(call, denied, context)
+    if overwritten:
+        yield compose_call_alert(call, *overwritten_words(overwritten, repository))
+    if (denied.digests or denied.is_lost(call.time)) and _lacks_deny(call, context):
         digests = ", ".join(digest[:19] for digest in denied.digests[:10]) or "none at the moment"
         yield compose_call_alert(call, "Deny of pulls taken out or changed", (f"It was there for: {digests}",))
-    elif not lost and (changed := setting_words(call)) is not None:
+    elif not overwritten and (changed := setting_words(call)) is not None:
         yield compose_call_alert(call, *changed)
 
 
