@@ -280,8 +280,9 @@ def _role(who: _Identity | None) -> str | None:
 
 
 def _images(parameters: dict[str, Any], answer: dict[str, Any]) -> tuple[NamedImage, ...]:
-    """Of BatchDeleteImage, UpdateImageStorageClass, and PutImage, whose digest may stand in the answer alone."""
-    many, one, put = parameters.get("imageIds"), parameters.get("imageId"), answer.get("image")
+    """Of BatchDeleteImage those that the answer, where there is one, says were deleted; of UpdateImageStorageClass; of
+    PutImage, whose digest may stand in the answer alone."""
+    many, one, put = answer.get("imageIds", parameters.get("imageIds")), parameters.get("imageId"), answer.get("image")
     named = [*(many if isinstance(many, list) else ()), one, parameters if "imageManifest" in parameters else None]
     named.append(put.get("imageId") if isinstance(put, dict) else None)
     found = [NamedImage(_text(image, "imageDigest"), _text(image, "imageTag")) for image in named if image]

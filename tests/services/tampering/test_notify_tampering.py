@@ -182,6 +182,13 @@ def test_what_is_not_quarantined_may_be_restored_and_deleted() -> None:
     assert not alarms(story, call(story, "BatchDeleteImage", imageIds=[{"imageDigest": story.ref.digest}]))
 
 
+def test_a_deletion_that_ecr_refused_for_each_image_is_not_told() -> None:
+    story = Quarantined()
+    ids = [{"imageDigest": story.ref.digest}]
+    answer = {"imageIds": [], "failures": [{"imageId": ids[0], "failureCode": "ImageReferencedByManifestList"}]}
+    assert not alarms(story, call(story, "BatchDeleteImage", imageIds=ids, answer=answer))
+
+
 def pushed(world: Any, digest: str, tag: str, layers: list[str]) -> Any:
     manifest = {
         "schemaVersion": 2,
