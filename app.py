@@ -29,6 +29,7 @@ from chalicelib.domain.events.message import (
     StoreCheckpoints,
     SummarizeAlerts,
     TakeSnapshot,
+    WatchDenies,
     WatchWaivers,
 )
 from chalicelib.domain.events.sweep_message import Sweep, begin
@@ -102,13 +103,14 @@ def on_sweeps(event: SQSEvent) -> Answer:
 
 @app.schedule(Rate(CLOCK_MINUTES, unit=Rate.MINUTES))
 def clock(event: CloudWatchEvent) -> None:
-    """Every five minutes: what is due, shard by shard, what a new policy has not decided, waivers that end; each hour a
-    snapshot, copies of the heads of the audit log, the sweeps whose hour it is, and a summary of the alerts that were
-    too many; each day the daily summary."""
+    """Every five minutes: what is due, shard by shard, what a new policy has not decided, denied pulls that must stay
+    denied, waivers that end; each hour a snapshot, copies of the heads of the audit log, the sweeps whose hour it is,
+    and a summary of the alerts that were too many; each day the daily summary."""
     place = app_context()
     for shard in range(SHARDS):
         place.outbox.send("sweeps", Due(shard))
     place.outbox.send("sweeps", PolicyRollout())
+    place.outbox.send("sweeps", WatchDenies())
     place.outbox.send("sweeps", WatchWaivers())
     # When it was to run, not when it does: a second try after a failure does the hour's work too.
     now = datetime.fromisoformat(event.time)

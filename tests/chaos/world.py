@@ -31,7 +31,7 @@ from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.dynamodb.dynamo import Dynamo
 from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.context import AppContext
-from chalicelib.domain.events.message import Due, PolicyRollout, WatchWaivers
+from chalicelib.domain.events.message import Due, PolicyRollout, WatchDenies, WatchWaivers
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import Holding, PendingAct, PendingAction
 from chalicelib.domain.images.image import ImageRef, Repository
@@ -317,7 +317,7 @@ class World:
                 self.poisoned[message.id] = name
 
     def _tick(self) -> None:
-        for message in (*(Due(shard) for shard in range(SHARDS)), PolicyRollout(), WatchWaivers()):
+        for message in (*(Due(shard) for shard in range(SHARDS)), PolicyRollout(), WatchDenies(), WatchWaivers()):
             self.people.outbox.send("sweeps", message)
 
     # ---- what stands

@@ -144,6 +144,10 @@ class FakeRegistry:
     def read_manifests(self, repository: Repository, digests: Collection[str]) -> Mapping[str, Manifest]:
         return {d: m for d in digests if (m := self.manifests.get(repository.image(d))) is not None}
 
+    def read_layers(self, ref: ImageRef) -> tuple[str, ...]:
+        self._called("read_layers", ref)
+        return ()
+
     def _called(self, name: str, ref: ImageRef) -> None:
         self.calls.append((name, ref))
         if self.errors:

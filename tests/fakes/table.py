@@ -186,6 +186,9 @@ class FakeTable:
     def read_denied(self, repository: Repository) -> DeniedDigests:
         return self.denied.get(repository, DeniedDigests())
 
+    def denying(self) -> Iterator[Repository]:
+        return iter([home for home, denied in self.denied.items() if denied.digests])
+
     def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
         before = self.read_denied(repository)
         after = change(before)

@@ -21,7 +21,7 @@ from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.enforcement.enforcement import wanted
 from chalicelib.domain.enforcement.repository_policy import canonical, has_statement, with_statement
 from chalicelib.domain.events.event import ApiCall
-from chalicelib.domain.events.message import Act, WatchWaivers
+from chalicelib.domain.events.message import Act, WatchDenies, WatchWaivers
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Holding, PendingAct, Stage
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState, StorageStatus
@@ -199,6 +199,8 @@ class Enforcing(World):
     def clock_comes(self) -> None:
         for shard in sorted({shard_of(ref) for ref in self.images}):
             re_decide(shard, self)  # type: ignore[arg-type]
+        if any(self.stored.denying()):
+            self.put("sweeps", WatchDenies())
         if self.waivers.stored or self.waivers.moving:
             self.put("sweeps", WatchWaivers())
 

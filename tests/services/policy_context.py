@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib.domain.enforcement.repository_policy import canonical, has_statement, with_statement, without_statement
+from chalicelib.domain.enforcement.repository_policy import canonical, stands, with_statement, without_statement
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import AbsentError
 from chalicelib.services.enforcement.deny_pulls import PolicyChange, allow_pulls, deny_pulls
@@ -29,11 +29,16 @@ class PolicyContext:
     def __init__(self, text: str | None = FORMER) -> None:
         self.text, self.calls = text, list[str]()
         self.own_roles: tuple[str, ...] = (ROLE,)
-        self.stored = FakeTable(lambda: datetime(2026, 3, 10, 12, tzinfo=UTC))
+        self.moment = datetime(2026, 3, 10, 12, tzinfo=UTC)
+        self.clock: Any = self
+        self.stored = FakeTable(self.now)
         self.table: Any = _Watched(self, self.stored)
         self.acts: Any = _Watched(self, _Policies(self))
         self.gone = False
         self.undisturbed()
+
+    def now(self) -> datetime:
+        return self.moment
 
     def deny(self, number: int = 1) -> PolicyChange:
         return deny_pulls(ref(number), self)  # type: ignore[arg-type]
@@ -66,12 +71,12 @@ class PolicyContext:
 
     @property
     def denies(self) -> bool:
-        return has_statement(self.text)
+        return stands(self.text, self.own_roles)
 
     def check(self, rest: str | None, *numbers: int) -> None:
         """The images whose pulls are denied, and what else the policy says; both agree."""
         assert self.digests == {ref(n) for n in numbers}
-        assert canonical(without_statement(self.text)) == canonical(rest)
+        assert canonical(without_statement(self.text, self.own_roles)) == canonical(rest)
         if numbers:
             assert canonical(with_statement(self.text, self.own_roles)) == canonical(self.text)
         assert self.denies == bool(numbers)

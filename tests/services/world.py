@@ -133,6 +133,7 @@ class World:
         self.said: list[Any] = []
         self.images: dict[ImageRef, Image] = {}
         self.manifests: dict[ImageRef, Manifest] = {}
+        self.layers: dict[ImageRef, tuple[str, ...]] = {}
         self.kev: dict[str, bool] = {}
         self.envelopes: list[Envelope] = []
         self.events: dict[int, Any] = {}
@@ -218,6 +219,10 @@ class World:
         turn("tags_now")
         known = [self.images[ref] for d in digests if (ref := repository.image(d)) in self.images]
         return frozenset(tag for image in known if image.current is not None for tag in image.current.tags)
+
+    def read_layers(self, ref: ImageRef) -> tuple[str, ...]:
+        turn("read_layers")
+        return self.layers.get(ref, ())
 
     def read_manifest(self, ref: ImageRef) -> Manifest:
         turn("read_manifest")

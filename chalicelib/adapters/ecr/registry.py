@@ -40,10 +40,16 @@ from chalicelib.domain.images.image import (
     Source,
     StorageStatus,
 )
-from chalicelib.errors import AbsentError, TransientError, UpstreamError
+from chalicelib.errors import AbsentError, RefusedPayloadError, TransientError, UpstreamError
 from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings
 from chalicelib.parsers.images.images import parse_describe_images, read_public_images
-from chalicelib.parsers.images.manifests import BatchImagesPage, ImageFailure, parse_batch_get_image
+from chalicelib.parsers.images.manifests import (
+    BatchImage,
+    BatchImagesPage,
+    ImageFailure,
+    layers_of,
+    parse_batch_get_image,
+)
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
@@ -93,11 +99,21 @@ class EcrRegistry:
         if ref.home.public:
             media_type = self._describe_public(ref)[0].media_type or ""
             return Manifest(Kind.INDEX if media_type in INDEX_MEDIA_TYPES else Kind.IMAGE, media_type)
+        return self._read_image(ref).manifest
+
+    def read_layers(self, ref: ImageRef) -> Sequence[str]:
+        """Of a private image, one call. Raises as `read_manifest`."""
+        try:
+            return layers_of(self._read_image(ref).body)
+        except RefusedPayloadError:  # a pusher writes it
+            return ()
+
+    def _read_image(self, ref: ImageRef) -> BatchImage:
         client = self._client_of(ref.registry, ref.region)
         page = read_manifests(f"read the manifest of {ref}", client, ref.home, [ref.digest])
         for image in page.images:
             if image.ref.digest == ref.digest:
-                return image.manifest
+                return image
         raise _failure(page.failures, ref)
 
     def read_manifests(self, repository: Repository, digests: Collection[str]) -> Mapping[str, Manifest]:

@@ -22,6 +22,7 @@ from chalicelib.adapters.dynamodb.schema import (
     number_of,
     read_number,
     repository_key,
+    repository_of,
     rollout_key,
     summary_key,
 )
@@ -63,7 +64,7 @@ transaction |
     | audit head | same | `AUDIT_HEAD` | `n` N count; `ch` B last link | (see action) |
     | tag | `REPO#…` | `TAG#<tag>` | `d` S digest, absent when deleted; `m` N moved at; `h` B the last 20 events | 1 |
     | repository | `REPO#…` | `REPOSITORY` | one attribute for each fact; `dn` B denied digests, former policy; \
-`gsi_*` | 1; + 1 when new |
+`gsi_*`, `due_*` | 1; + 1 when new, or when the first digest comes or the last one goes |
     | fuse | `FUSE` | `NOW` | `bd` B acts of the last hour, those that wait, the last reset | 1 |
     | vulnerability | `VULN#<id>` | `<database>` | `z` B texts; `zh` B their hash; `ep` N EPSS; `ea` N its date | 1 |
     | KEV fact | `VULN#<id>` | `#KEV` | `kv` BOOL, absent for no answer; `at` N asked at | 1 |
@@ -83,7 +84,8 @@ chains, deflated; `x` B nonce | 1 for each started KB |
     `AUDIT#<yyyy-mm-dd>`, `<time>#<effect>`: what was done on a day;
     `REPOSITORIES`, `<registry>/<region>/<repository>`: all repositories.
 
-    Index `by_due` (`due_pk`, `due_sk`; keys only): `DUE#<shard>`, seconds: what the clock must look at.
+    Index `by_due` (`due_pk`, `due_sk`; keys only): `DUE#<shard>`, seconds: what the clock must look at;
+    `"DENIES"`, `"<registry>/<region>/<repository>"`: repositories with denied digests.
 
     `part_bytes` is where a document is cut into parts. Safe to share between threads as far as the client is.
     """
@@ -202,8 +204,20 @@ chains, deflated; `x` B nonce | 1 for each started KB |
 
     def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
         """As `change_fuse`, of the repository's whole item; 1 more where it was not known: it is listed from now on."""
-        listed = {s.STATE_PK: {"S": s.REPOSITORIES}, s.STATE_SK: {"S": repository.path}}
+
+        def listed(denied: DeniedDigests) -> Item:
+            due = (s.DENIES, f'"{repository.path}"') if denied.digests else (None, None)
+            keys = zip(
+                (s.STATE_PK, s.STATE_SK, s.DUE_PK, s.DUE_SK), (s.REPOSITORIES, repository.path, *due), strict=True
+            )
+            return {name: None if text is None else {"S": text} for name, text in keys}
+
         return self._change(repository_key(repository), s.DENIED, DeniedDigests, change, listed)
+
+    def denying(self) -> Iterator[Repository]:
+        """A query of the index; eventually consistent."""
+        values = {":pk": {"S": s.DENIES}}
+        return map(repository_of, self._dynamo.query(f"{s.DUE_PK} = :pk", values, IndexName=s.BY_DUE))
 
     def put_snapshot(self, content: bytes, at: datetime) -> None:
         """The summary as of `at`, unless a newer one is stored; the first of a day stays as that day's."""
@@ -241,26 +255,30 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         stored = (self._dynamo.get(key) or {}).get(name)
         return (kind() if stored is None else expand(kind, bytes(stored["B"]))), stored
 
-    def _change(self, key: Item, name: str, kind: type[T], change: Callable[[T], T], more: Item | None = None) -> T:
+    def _change(
+        self, key: Item, name: str, kind: type[T], change: Callable[[T], T], more: Callable[[T], Item] = lambda _: {}
+    ) -> T:
         """Writes nothing where `change` changes nothing: a write whose answer was lost is seen as done.
 
-        `more`: attributes that are put along.
+        `more`: attributes that are put along with what it became; None: removed.
         """
 
         def attempt() -> T:
             former, stored = self._read(key, name, kind)
             value = change(former)
             if value != former:
-                self._put(key, name, stored, {name: {"B": encode(value)}} | (more or {}))
+                self._put(key, name, stored, {name: {"B": encode(value)}} | more(value))
             return value
 
         return self._dynamo.insist(f"{key[s.PK]['S']} {name}", attempt)
 
     def _put(self, key: Item, name: str, stored: Item | None, attributes: Item) -> None:
-        values = {f":{attribute}": value for attribute, value in attributes.items()}
+        values = {f":{attribute}": value for attribute, value in attributes.items() if value is not None}
+        gone = [attribute for attribute, value in attributes.items() if value is None]
+        sets = f"SET {', '.join(f'{value[1:]} = {value}' for value in values)}"
         self._dynamo.update(
             key,
-            UpdateExpression=f"SET {', '.join(f'{attribute} = :{attribute}' for attribute in attributes)}",
+            UpdateExpression=f"{sets} REMOVE {', '.join(gone)}" if gone else sets,
             ConditionExpression=f"attribute_not_exists({name})" if stored is None else f"{name} = :stored",
             ExpressionAttributeValues=values if stored is None else values | {":stored": stored},
         )

@@ -107,7 +107,7 @@ class Tags:
         return tag_move(tag, moves, moved=False) if moves else None
 
 
-_KEYS = frozenset({s.PK, s.SK, s.STATE_PK, s.STATE_SK, s.DENIED})
+_KEYS = frozenset({s.PK, s.SK, s.STATE_PK, s.STATE_SK, s.DUE_PK, s.DUE_SK, s.DENIED})
 """What is no fact: keys, and the denied digests that the same item holds."""
 
 

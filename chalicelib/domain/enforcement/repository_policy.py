@@ -1,16 +1,20 @@
-"""A repository's policy, as far as we touch it: our one statement, which denies all pulls, known by its Sid. Pure.
+"""A repository's policy, as far as we touch it: our one statement, which denies all pulls. Pure.
 
-ECR's policies know neither digest nor tag, so the statement is about the whole repository. Whatever else the policy
-holds is left as it is: order, unknown members, values written single or as lists. A text that cannot be understood is
-refused (UpstreamError) and never overwritten. When it is written, and when taken away, is for the services.
+ECR's policies know neither digest nor tag, so the statement is about the whole repository. It stands only where the
+whole of it says what we would write now. Ours is what begins with our Sid and names one of our roles, or denies pulls
+and is not just what another installation writes, with roles of its own. Another installation's statement, and whatever
+else the policy holds, is left as it is: order, unknown members, values written single or as lists. A text that cannot
+be understood is refused (UpstreamError) and never overwritten. When it is written, and when taken away, is for the
+services.
 
 Source: IAM JSON policy elements; ECR SetRepositoryPolicy.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -26,17 +30,18 @@ SERVICE_ROLES = (
 VERSION = "2012-10-17"
 MOST_CHARACTERS = 10_240
 
+_ACTIONS = ("Action", "NotAction")
 _SETS = ("Action", "NotAction", "Resource", "NotResource")
 _PRINCIPALS = ("Principal", "NotPrincipal")
 
 Statement = dict[str, Any]
 
 
-def pull_block(exempt_arns: Sequence[str]) -> Statement:
+def pull_block(exempt_arns: Sequence[str], sid: str = SID) -> Statement:
     """Our statement. It leaves out calls by AWS services, which have no principal ARN (Lambda that pulls a function's
     image), the service-linked roles, and `exempt_arns`: roles by ARN, patterns allowed."""
     return {
-        "Sid": SID,
+        "Sid": sid,
         "Effect": "Deny",
         "Principal": "*",
         "Action": list(ACTIONS),
@@ -50,44 +55,66 @@ def pull_block(exempt_arns: Sequence[str]) -> Statement:
 def with_statement(text: str | None, exempt_arns: Sequence[str]) -> str:
     """The policy with our statement, as it is to be now: behind the others, or where it stood. `text` itself where
     nothing is to be changed; None: there is no policy yet. Raises UpstreamError, also where ECR would not take it."""
-    ours = pull_block(exempt_arns)
     if text is None:
-        return _written({"Version": VERSION, "Statement": [ours]})
+        return _written({"Version": VERSION, "Statement": [pull_block(exempt_arns)]})
     policy = _read(text)
     statements = _statements(policy)
-    mine = [n for n, s in enumerate(statements) if _is_ours(s)]
-    if len(mine) == 1 and _plain(statements[mine[0]]) == _plain(ours):
+    mine = [n for n, s in enumerate(statements) if _is_ours(s, exempt_arns)]
+    if len(mine) == 1 and _is_whole(statements[mine[0]], exempt_arns):
         return text
     place = mine[0] if mine else len(statements)
     others = [s for n, s in enumerate(statements) if n not in mine]
+    ours = pull_block(exempt_arns, _free_sid(others, exempt_arns))
     return _written({**policy, "Statement": [*others[:place], ours, *others[place:]]})
 
 
-def without_statement(text: str | None) -> str | None:
+def without_statement(text: str | None, exempt_arns: Sequence[str] = ()) -> str | None:
     """The policy without our statement, `text` itself where it has none. None: no statement is left."""
     if text is None:
         return None
     policy = _read(text)
     statements = _statements(policy)
-    others = [s for s in statements if not _is_ours(s)]
+    others = [s for s in statements if not _is_ours(s, exempt_arns)]
     if not others:
         return None
     return text if len(others) == len(statements) else _written({**policy, "Statement": others})
 
 
-def has_statement(text: str | None) -> bool:
-    """Whether our statement stands in it, changed or not. Raises UpstreamError for an unreadable policy."""
-    return text is not None and any(_denies_pulls(s) for s in _statements(_read(text)) if s.get("Sid") == SID)
+def has_statement(text: str | None, exempt_arns: Sequence[str] = ()) -> bool:
+    """Whether our statement is in it, changed or not. Raises UpstreamError for an unreadable policy."""
+    return text is not None and any(_is_ours(s, exempt_arns) for s in _statements(_read(text)))
+
+
+def stands(text: str | None, exempt_arns: Sequence[str]) -> bool:
+    """Whether our statement is in it, and the whole of it says what we would write. Raises UpstreamError as above."""
+    return text is not None and any(_is_whole(s, exempt_arns) for s in _statements(_read(text)))
 
 
 def is_changed(text: str | None, exempt_arns: Sequence[str]) -> bool:
     """Whether our statement stands in it otherwise than we would write it now."""
-    return has_statement(text) and with_statement(text, exempt_arns) != text
+    return has_statement(text, exempt_arns) and with_statement(text, exempt_arns) != text
+
+
+def marks_of(text: str | None) -> frozenset[str]:
+    """One for each statement, equal for statements that say the same: by them a later reader knows what was there.
+    Raises UpstreamError."""
+    return frozenset() if text is None else frozenset(map(_mark, _statements(_read(text))))
+
+
+def unknown_statements(text: str, known: Collection[str], exempt_arns: Sequence[str]) -> tuple[str, ...]:
+    """The statements of others in it, as JSON, whose mark is not among `known`. Raises UpstreamError."""
+    statements = [s for s in _statements(_read(text)) if not _is_ours(s, exempt_arns)]
+    return tuple(json.dumps(s, ensure_ascii=False) for s in statements if _mark(s) not in known)
+
+
+def _mark(statement: Statement) -> str:
+    return hashlib.sha256(json.dumps(_plain(statement), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def canonical(text: str | None) -> str:
     """Equal for policies that say the same: keys in order, one statement as a list of one, one value as a list of one,
-    values as a set, truth and numbers of conditions as texts. The statements keep their order. "": no policy."""
+    values as a set, truth and numbers of conditions as texts, the case of actions, operators and condition keys aside.
+    The statements keep their order. "": no policy."""
     if text is None:
         return ""
     policy = _read(text)
@@ -112,24 +139,41 @@ def _statements(policy: dict[str, Any]) -> list[Statement]:
     return statements
 
 
-def _is_ours(statement: Statement) -> bool:
-    """Raises UpstreamError for one that has our Sid and does something else: it is not ours to change."""
-    if statement.get("Sid") != SID:
+def _is_ours(statement: Statement, exempt_arns: Sequence[str]) -> bool:
+    if not str(statement.get("Sid")).startswith(SID):
         return False
-    if not _denies_pulls(statement):
-        raise UpstreamError(
-            f"the repository's policy is left as it is: its statement {SID} is not ours, or was changed: "
-            f"it does not deny exactly {' and '.join(ACTIONS)}; give it another Sid, or remove it"
-        )
-    return True
+    if any(json.dumps(arn) in json.dumps(statement) for arn in exempt_arns):
+        return True
+    theirs = [arn for arn in _exempted(statement) if arn not in SERVICE_ROLES]
+    is_another = bool(exempt_arns and theirs) and _says_same(statement, pull_block(theirs))
+    return _denies_pulls(statement) and not is_another
+
+
+def _is_whole(statement: Statement, exempt_arns: Sequence[str]) -> bool:
+    return str(statement.get("Sid")).startswith(SID) and _says_same(statement, pull_block(exempt_arns))
+
+
+def _says_same(one: Statement, other: Statement) -> bool:
+    return _plain({**one, "Sid": SID}) == _plain({**other, "Sid": SID})
+
+
+def _exempted(statement: Statement) -> list[str]:
+    plain = _plain(statement).get("Condition")
+    held = plain.get("arnnotlike") if isinstance(plain, dict) else None
+    arns = held.get("aws:principalarn") if isinstance(held, dict) else None
+    return [str(arn) for arn in arns] if isinstance(arns, list) else []
+
+
+def _free_sid(others: Sequence[Statement], exempt_arns: Sequence[str]) -> str:
+    """A policy has each Sid once: where a statement of others has ours, it gets a mark of this installation behind."""
+    if all(s.get("Sid") != SID for s in others):
+        return SID
+    return SID + hashlib.sha256("\n".join(sorted(exempt_arns)).encode()).hexdigest()[:8]
 
 
 def _denies_pulls(statement: Statement) -> bool:
-    """IAM tells actions apart whatever their case."""
-    held = statement.get("Action")
-    actions = [held] if isinstance(held, str) else held if isinstance(held, list) else []
-    said = {str(action).lower() for action in actions}
-    return statement.get("Effect") == "Deny" and said == {action.lower() for action in ACTIONS}
+    actions = _plain({"Action": statement.get("Action")})["Action"]
+    return statement.get("Effect") == "Deny" and actions == sorted(action.lower() for action in ACTIONS)
 
 
 def _written(policy: dict[str, Any]) -> str:
@@ -148,16 +192,20 @@ def _plain(statement: Statement) -> Statement:
 
 def _plain_member(name: str, value: Any) -> Any:
     if name in _SETS:
-        return _as_set(value)
+        values = _as_set(value)
+        actions = name in _ACTIONS and isinstance(values, list) and all(isinstance(one, str) for one in values)
+        return sorted({one.lower() for one in values}) if actions else values
     if name in _PRINCIPALS:
         return _sets_of({"AWS": value} if value == "*" else value)
     if name == "Condition" and isinstance(value, dict):
-        return {operator: _sets_of(keys) for operator, keys in value.items()}
+        return {operator.lower(): _sets_of(keys, any_case=True) for operator, keys in value.items()}
     return value
 
 
-def _sets_of(value: Any) -> Any:
-    return {key: _as_set(one) for key, one in value.items()} if isinstance(value, dict) else value
+def _sets_of(value: Any, *, any_case: bool = False) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {(key.lower() if any_case else key): _as_set(one) for key, one in value.items()}
 
 
 def _as_set(value: Any) -> Any:

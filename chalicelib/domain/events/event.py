@@ -118,10 +118,20 @@ class PulledThrough(msgspec.Struct, frozen=True, tag=True):
     failure_reason: str | None = None
 
 
-class ApiCall(msgspec.Struct, frozen=True, tag=True):
-    """An ECR call recorded by CloudTrail. `error_code` set: the call failed and changed nothing.
+class NamedImage(msgspec.Struct, frozen=True):
+    """As a call named it: by digest, by tag, or both."""
 
-    `repository` is None for registry-wide calls. `changed` holds the request parameters that matter as short texts.
+    digest: str | None = None
+    tag: str | None = None
+
+
+class ApiCall(msgspec.Struct, frozen=True, tag=True):
+    """A call of ECR or ECR Public recorded by CloudTrail. `error_code` set: the call failed and changed nothing.
+
+    `repository` is None for registry-wide calls and for those of ECR Public (`public`), which name no alias. `changed`
+    holds the request parameters that matter as short texts. `role`: the ARN of the role whose session `actor` is;
+    `source_ip`: an address, or the name of the AWS service that called. `policy`: the whole text of a repository's
+    policy; `images`: those that are pushed, deleted or archived; `layers`: of a pushed manifest, in its order.
     """
 
     name: str
@@ -133,6 +143,12 @@ class ApiCall(msgspec.Struct, frozen=True, tag=True):
     repository: Repository | None = None
     error_code: str | None = None
     changed: dict[str, str] = {}
+    role: str | None = None
+    source_ip: str | None = None
+    policy: str | None = None
+    images: tuple[NamedImage, ...] = ()
+    layers: tuple[str, ...] = ()
+    public: bool = False
 
 
 class LifecycleExpiry(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 The queue `scans` carries EventBridge events as they come, and `Refresh`, `Decide`, `InheritFirstSeen`, `SyntheticEvent`
 and `RetriedEvent` of our own; `actions` carries `Act`, `CheckDeny`, `PullFailed` and `TakeImages`; `alerts` carries
 `Act` for alerts and reports, and `SendAlert`; `sweeps` carries what the clock and people start: `Due`, `PolicyRollout`,
-`TakeSnapshot`, `WaiversChanged`, `WatchWaivers`, `WhatIf`, `StoreCheckpoints`, `SendDailySummary`,
+`TakeSnapshot`, `WaiversChanged`, `WatchDenies`, `WatchWaivers`, `WhatIf`, `StoreCheckpoints`, `SendDailySummary`,
 `SummarizeAlerts`, and the parts of sweeps (`sweep_message`).
 """
 
@@ -86,9 +86,12 @@ class SendAlert(OwnMessage, frozen=True, tag="alert"):
 
 
 class CheckDeny(OwnMessage, frozen=True, tag="check-deny"):
-    """See whether the image's repository still denies pulls because of it: its policy may have been changed."""
+    """See whether the image's repository still denies pulls because of it: its policy may have been changed.
+
+    `others`: where it does not, the same is to be seen for the repository's other images that are denied."""
 
     ref: ImageRef
+    others: bool = False
 
 
 class PullFailed(OwnMessage, frozen=True, tag="pull-failed"):
@@ -114,6 +117,10 @@ class WaiversChanged(OwnMessage, frozen=True, tag="touched"):
 
 class WatchWaivers(OwnMessage, frozen=True, tag="watch-waivers"):
     """The clock for waivers: people are warned of those that end, and what a dead worker left of a sweep goes on."""
+
+
+class WatchDenies(OwnMessage, frozen=True, tag="watch-denies"):
+    """The clock for repositories whose pulls are denied."""
 
 
 class WhatIf(OwnMessage, frozen=True, tag="what-if"):
@@ -169,6 +176,7 @@ Ours = (
     | PolicyRollout
     | TakeSnapshot
     | WaiversChanged
+    | WatchDenies
     | WatchWaivers
     | WhatIf
     | StoreCheckpoints

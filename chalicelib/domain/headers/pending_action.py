@@ -6,6 +6,8 @@ Acts (QUARANTINE, RELEASE, BLOCK, UNBLOCK) change the registry; ALERT and REPORT
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
@@ -183,7 +185,8 @@ class Enforcement(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """A quarantine of ours in force. `number` and `at` of the act; `method`: `archive`, the only one."""
+    """A quarantine of ours in force. `number` and `at` of the act; `method`: `archive`, the only one. `layers`: by this
+    mark the image's layers are known again in another image; None: it has none, or they could not be read."""
 
     method: str
     number: int
@@ -191,6 +194,12 @@ class Hold(msgspec.Struct, frozen=True):
     # Taken positions of the stored list, which other methods used: a new field goes behind them.
     reserved_tags: tuple[str, ...] = ()
     reserved_place: str | None = None
+    layers: str | None = None
+
+
+def layers_mark(layers: Iterable[str]) -> str:
+    """Of the digests of an image's layers, in their order: the same for images that differ in their config alone."""
+    return hashlib.sha256("\n".join(layers).encode()).hexdigest()[:16]
 
 
 SYSTEM = "system"

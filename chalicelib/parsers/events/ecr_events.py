@@ -18,6 +18,7 @@ from chalicelib.domain.events.event import (
     ImageAction,
     LifecycleExpiry,
     LifecycleRan,
+    NamedImage,
     PulledThrough,
     ReferrerAction,
     Replicated,
@@ -28,6 +29,7 @@ from chalicelib.domain.events.event import (
 from chalicelib.domain.images.image import ImageRef, Repository, Source
 from chalicelib.errors import RefusedPayloadError
 from chalicelib.parsers.findings.coverage import scan_of, severity_counts
+from chalicelib.parsers.images.manifests import layers_of
 from chalicelib.parsers.wire import identity
 from chalicelib.parsers.wire.identity import Envelope
 from chalicelib.parsers.wire.wire import Count, KebabWire, Wire, decode, instant, instant_of_ms
@@ -182,7 +184,7 @@ def _said(text: str | None, at: str) -> str:
     return text
 
 
-_ECR = "ecr.amazonaws.com"
+_ECR, _PUBLIC = "ecr.amazonaws.com", "ecr-public.amazonaws.com"
 _LONGEST_VALUE = 256
 _MOST_VALUES = 20
 # Who it is about stands in the ApiCall itself; a manifest is no short text.
@@ -212,7 +214,9 @@ class _Call(Wire):
     read_only: bool | None = None
     error_code: str | None = None
     user_identity: _Identity | None = None
+    source_i_p_address: str | None = msgspec.field(name="sourceIPAddress", default=None)
     request_parameters: dict[str, Any] | None = None
+    response_elements: dict[str, Any] | None = None
 
 
 class _Image(Wire):
@@ -245,11 +249,12 @@ _DETAILS = msgspec.json.Decoder(_Details)
 
 def read_api_call(envelope: Envelope) -> ApiCall | Ignored:
     wire = envelope.read_detail(_CALL)
-    if wire.event_source and wire.event_source != _ECR:
+    if wire.event_source not in (None, "", _ECR, _PUBLIC):
         return Ignored(f"a call of {wire.event_source[:100]}", envelope.event_id)
     if wire.read_only:
         return Ignored("a call that only reads", envelope.event_id)
-    parameters = wire.request_parameters or {}
+    parameters, public = wire.request_parameters or {}, wire.event_source == _PUBLIC
+    policy = parameters.get("policyText")
     return ApiCall(
         wire.event_name,
         identity.account(envelope.account, "$.account"),
@@ -257,10 +262,44 @@ def read_api_call(envelope: Envelope) -> ApiCall | Ignored:
         _actor(wire.user_identity),
         instant(wire.event_time, "$.detail.eventTime") or envelope.happened_at(),
         envelope.event_id,
-        _repository(envelope, parameters, failed=wire.error_code is not None),
+        None if public else _repository(envelope, parameters, failed=wire.error_code is not None),
         wire.error_code,
-        _changed(parameters),
+        _changed(parameters, public),
+        _role(wire.user_identity),
+        wire.source_i_p_address,
+        policy if isinstance(policy, str) else None,
+        _images(parameters, wire.response_elements or {}),
+        _layers(parameters.get("imageManifest")),
+        public,
     )
+
+
+def _role(who: _Identity | None) -> str | None:
+    context = who.session_context if who else None
+    return context.session_issuer.arn if context and context.session_issuer else None
+
+
+def _images(parameters: dict[str, Any], answer: dict[str, Any]) -> tuple[NamedImage, ...]:
+    """Of BatchDeleteImage those that the answer, where there is one, says were deleted; of UpdateImageStorageClass; of
+    PutImage, whose digest may stand in the answer alone."""
+    many, one, put = answer.get("imageIds", parameters.get("imageIds")), parameters.get("imageId"), answer.get("image")
+    named = [*(many if isinstance(many, list) else ()), one, parameters if "imageManifest" in parameters else None]
+    named.append(put.get("imageId") if isinstance(put, dict) else None)
+    found = [NamedImage(_text(image, "imageDigest"), _text(image, "imageTag")) for image in named if image]
+    return tuple(image for image in found if image != NamedImage())
+
+
+def _text(image: Any, name: str) -> str | None:
+    value = image.get(name) if isinstance(image, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _layers(manifest: Any) -> tuple[str, ...]:
+    """() for an index, and for a manifest that cannot be read: a pusher writes it."""
+    try:
+        return layers_of(manifest) if isinstance(manifest, str) else ()
+    except RefusedPayloadError:
+        return ()
 
 
 def read_service_event(envelope: Envelope) -> LifecycleRan | Ignored:
@@ -306,8 +345,9 @@ def _repository(envelope: Envelope, parameters: dict[str, Any], failed: bool) ->
         raise
 
 
-def _changed(parameters: dict[str, Any]) -> dict[str, str]:
-    kept = [(key, value) for key, value in parameters.items() if key not in _NOT_CHANGED and value is not None]
+def _changed(parameters: dict[str, Any], public: bool) -> dict[str, str]:
+    left_out = _NOT_CHANGED - {"repositoryName"} if public else _NOT_CHANGED
+    kept = [(key, value) for key, value in parameters.items() if key not in left_out and value is not None]
     return {key[:_LONGEST_VALUE]: _short(value) for key, value in kept[:_MOST_VALUES]}
 
 

@@ -201,6 +201,7 @@ _READERS: dict[tuple[str, str], Callable[[Envelope], Event]] = {
     ("aws.ecr", "ECR Replication Action"): ecr_events.read_replication_action,
     ("aws.ecr", "ECR Pull Through Cache Action"): ecr_events.read_pull_through_cache_action,
     ("aws.ecr", "AWS API Call via CloudTrail"): ecr_events.read_api_call,
+    ("aws.ecr-public", "AWS API Call via CloudTrail"): ecr_events.read_api_call,
     ("aws.ecr", "AWS Service Event via CloudTrail"): ecr_events.read_service_event,
     ("aws.inspector2", "Inspector2 Scan"): read_scan,
     ("aws.inspector2", "Inspector2 Finding"): read_finding,

@@ -271,6 +271,13 @@ def parse_blobs(body: str | bytes) -> tuple[Blob, ...]:
     return tuple(found.values())
 
 
+def layers_of(body: str | bytes) -> tuple[str, ...]:
+    """The digests of its layers in their order; none of an index, and of schema 1. Raises as `parse_blobs`."""
+    text = json_bytes(body)
+    refuse_deep(text)
+    return tuple(layer.digest for layer in decode(_BLOBS, text).layers or ())
+
+
 def _descriptors(wire: _BlobManifest) -> list[tuple[str, _BlobDescriptor]]:
     layers = [(f"$.layers[{n}]", layer) for n, layer in enumerate(wire.layers or ())]
     return [("$.config", wire.config), *layers] if wire.config else layers

@@ -71,11 +71,12 @@ def record_setting(event: Setting, delivery: Delivery, context: Context) -> None
 
 
 def _called(event: ApiCall, delivery: Delivery, context: Context) -> None:
-    """A call that failed changed nothing; a registry-wide one has no repository to be kept with.
+    """A call that failed changed nothing; a registry-wide one has no repository to be kept with, and what happened to
+    images is told by ECR's own events.
 
     Times only move later, so in whatever order the calls are heard: deleted is what was deleted after it was created.
     """
-    if event.error_code is not None or event.repository is None:
+    if event.error_code is not None or event.repository is None or event.images:
         return
     facts: dict[str, object] = {"changed_by": event.actor, "changed_call": event.name, "changed_at": event.time}
     if event.name == "CreateRepository":

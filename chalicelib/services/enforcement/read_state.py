@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.assessment.conclusion import restored
-from chalicelib.domain.enforcement.repository_policy import has_statement
+from chalicelib.domain.enforcement.repository_policy import stands
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import ImageDetail
@@ -20,13 +20,14 @@ POLICY_KINDS = (ActionType.BLOCK, ActionType.UNBLOCK)
 
 
 class RegistryState(msgspec.Struct, frozen=True):
-    """`detail` None: the image is not there. `policy`: the repository's, only where the act is about it. `at`: when the
-    reading began, so that what is so then may have changed since."""
+    """`detail` None: the image is not there. `policy`: the repository's, only where the act is about it, and whether it
+    `denies` pulls as we do. `at`: when the reading began, so that what is so then may have changed since."""
 
     at: datetime
     detail: ImageDetail | None
     policy: str | None = None
     about_policy: bool = False
+    denies: bool = False
 
     @property
     def words(self) -> str:
@@ -36,14 +37,6 @@ class RegistryState(msgspec.Struct, frozen=True):
         if self.detail is None:
             return ABSENT
         return f"{self.detail.storage}; tags {', '.join(sorted(self.detail.tags)) or 'none'}"
-
-    @property
-    def denies(self) -> bool:
-        """Whether our statement stands. It is in no policy that cannot be read: such a one is never written."""
-        try:
-            return has_statement(self.policy)
-        except UpstreamError:
-            return False
 
 
 def read_state(header: Header, kind: ActionType, context: Context) -> RegistryState:
@@ -57,7 +50,15 @@ def read_state(header: Header, kind: ActionType, context: Context) -> RegistrySt
         detail = context.registry.describe_image(header.ref)
     except AbsentError:
         detail = None
-    return RegistryState(at, detail, policy, about_policy)
+    return RegistryState(at, detail, policy, about_policy, _denies(policy, context))
+
+
+def _denies(policy: str | None, context: Context) -> bool:
+    """Our statement stands in no policy that cannot be read: such a one is never written."""
+    try:
+        return stands(policy, context.own_roles)
+    except UpstreamError:
+        return False
 
 
 def observed(header: Header, state: RegistryState) -> Header:

@@ -12,7 +12,7 @@ from chalicelib.domain.events.sweep_message import TakeImages
 from chalicelib.domain.headers.pending_action import queue_of
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.assessment.requeue import handle_each, requeue
-from chalicelib.services.enforcement.deny_pulls import check_deny
+from chalicelib.services.enforcement.check_deny import check_deny
 from chalicelib.services.enforcement.enforce_verdict import enforce_verdict
 from chalicelib.services.ports.context import Context
 from chalicelib.services.pulls.notify_pull_failure import notify_pull_failure
@@ -38,8 +38,8 @@ def _do(delivery: Delivery, context: Context) -> None:
             notify_pull_failure(failed, context, fresh=fresh)
         case TakeImages() as taking:
             take_images(taking, context, redelivered=not fresh)
-        case CheckDeny(ref=ref):
-            check_deny(ref, delivery, context)
+        case CheckDeny() as check:
+            check_deny(check, delivery, context)
         case Act() as act if queue_of(act.effect) == "actions":
             enforce_verdict(act, context, fresh=fresh, redelivered=redelivered)
         case Act() as alert:  # as sent before alerts had a queue of their own

@@ -38,6 +38,7 @@ from chalicelib.services.ports.table import Stored
 from chalicelib.services.pulls.notify_pull_failure import handle_pull_failure
 from chalicelib.services.replication.schedule_replication_check import schedule_replication_check
 from chalicelib.services.retention.handle_lifecycle_run import handle_lifecycle_run
+from chalicelib.services.tampering.notify_tampering import notify_tampering
 
 Failures = dict[str, BaseException]
 
@@ -126,7 +127,10 @@ def _record(delivery: Delivery, context: Context) -> None:
             schedule_replication_check(event, context)
         case LifecycleRan(dry_run=False) as event:
             handle_lifecycle_run(event, delivery, context)
-        case ScanResourceChanged() | ApiCall() | PulledThrough() as event:
+        case ApiCall() as event:
+            notify_tampering(event, context)
+            record_setting(event, delivery, context)
+        case ScanResourceChanged() | PulledThrough() as event:
             record_setting(event, delivery, context)
         case TaskChanged() as event:
             handle_pull_failure(event, context)

@@ -22,6 +22,7 @@ from chalicelib.domain.events.message import (
     SummarizeAlerts,
     TakeSnapshot,
     WaiversChanged,
+    WatchDenies,
     WatchWaivers,
     WhatIf,
 )
@@ -41,6 +42,7 @@ from chalicelib.services.assessment.requeue import handle_each, requeue
 from chalicelib.services.assessment.take_snapshot import take_snapshot
 from chalicelib.services.audit.send_daily_summary import send_daily_summary
 from chalicelib.services.audit.store_checkpoints import store_checkpoints
+from chalicelib.services.enforcement.check_deny import watch_denies, watch_repository
 from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
 from chalicelib.services.ports.context import Context
@@ -73,6 +75,7 @@ def run_sweep(message: PlanSweep | SweepRepository, context: Context, *, receive
             else:
                 send_plan(message, found, context)
         case SweepRepository(sweep=Sweep.RECONCILE):
+            watch_repository(message.repository, context)
             if lost := reconcile_registry(message, context).lost_events:
                 context.journal.count(Metric.LOST_EVENTS, lost)
         case SweepRepository(sweep=Sweep.REPLICATION):
@@ -102,7 +105,7 @@ PUT_BACK = (
     | NotifyExpired
 )
 """What is put back when it only needs time."""
-LEFT_TO_THE_CLOCK = Due | PolicyRollout | WatchWaivers
+LEFT_TO_THE_CLOCK = Due | PolicyRollout | WatchDenies | WatchWaivers
 """What is asked for anew every five minutes."""
 BEGUN_WITHIN = timedelta(seconds=150)
 """Half of the function's time-out: what is begun at the very end has the other half."""
@@ -156,6 +159,8 @@ def _run(delivery: Delivery, context: Context) -> None:
             evaluate_shard(message, context)
         case WaiversChanged() as touched:
             apply_waiver_changes(touched, context)
+        case WatchDenies():
+            watch_denies(context)
         case WatchWaivers():
             watch_waivers(context)
         case PlanSweep() | SweepRepository() as sweep:

@@ -45,6 +45,9 @@ class Registry(Protocol):
     def read_manifests(self, repository: Repository, digests: Collection[str]) -> Mapping[str, Manifest]:
         """Of a private repository, a call for each hundred. What ECR does not give is absent from the answer."""
 
+    def read_layers(self, ref: ImageRef) -> Sequence[str]:
+        """The digests of its layers in their order; none of an index. Raises AbsentError."""
+
 
 class Acts(Protocol):
     """What may be changed in ECR. "Already so" is success: each method says what is so afterwards.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -163,18 +163,50 @@ class TagMove(msgspec.Struct, frozen=True):
     others: tuple[str, ...] = ()
 
 
+class PolicyWrite(msgspec.Struct, frozen=True):
+    """Our last change of a repository's policy, from the first reading to the last; `known`: the marks of all
+    statements that were read meanwhile. What others wrote then, and is none of these, is lost."""
+
+    began_at: datetime
+    ended_at: datetime
+    known: frozenset[str] = frozenset()
+
+
 class DeniedDigests(msgspec.Struct, frozen=True):
     """The digests of one repository for which its policy denies all pulls. `former`: the repository's policy before our
-    statement was first put into it, as its text (None: there was none); it is given back with the last digest."""
+    statement was first put into it, as its text (None: there was none); it is given back with the last digest.
+
+    `lost_at`: others had taken the statement out by then, and it was not put again since; `corrected_at`: when it was
+    put again, or put right, in the last day; `wrote`: None: never, or by an earlier version; `listed`: the clock finds
+    it (`denying`), which an earlier version did not see to.
+    """
 
     digests: tuple[str, ...] = ()
     former: str | None = None
+    lost_at: datetime | None = None
+    corrected_at: tuple[datetime, ...] = ()
+    wrote: PolicyWrite | None = None
+    listed: bool = False
 
     def with_digest(self, digest: str) -> DeniedDigests:
-        return msgspec.structs.replace(self, digests=tuple(sorted({*self.digests, digest})))
+        return msgspec.structs.replace(self, digests=tuple(sorted({*self.digests, digest})), listed=True)
 
     def without_digest(self, digest: str) -> DeniedDigests:
         return msgspec.structs.replace(self, digests=tuple(d for d in self.digests if d != digest))
+
+    def with_write(self, write: PolicyWrite, *, corrects: bool) -> DeniedDigests:
+        if not corrects:
+            return msgspec.structs.replace(self, wrote=write)
+        corrected = *self.corrections(write.ended_at), write.ended_at
+        return msgspec.structs.replace(self, wrote=write, lost_at=None, corrected_at=corrected)
+
+    def corrections(self, now: datetime) -> tuple[datetime, ...]:
+        """Those of the last day."""
+        return tuple(at for at in self.corrected_at if at > now - timedelta(days=1))
+
+    def is_lost(self, now: datetime) -> bool:
+        """In the last day."""
+        return self.lost_at is not None and self.lost_at > now - timedelta(days=1)
 
 
 class RolloutProgress(msgspec.Struct, frozen=True):
@@ -280,6 +312,9 @@ class Table(Protocol):
 
     def change_denied(self, repository: Repository, change: Callable[[DeniedDigests], DeniedDigests]) -> DeniedDigests:
         """As `change_fuse`."""
+
+    def denying(self) -> Iterator[Repository]:
+        """The repositories with denied digests (index: eventually consistent)."""
 
     def put_snapshot(self, content: bytes, at: datetime) -> None:
         """The summary of all images as of `at`, as JSON; the first of a day stays as that day's."""

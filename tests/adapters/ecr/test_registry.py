@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import boto3
 import pytest
 from botocore.exceptions import ClientError
@@ -90,7 +92,7 @@ def test_what_is_not_there_is_absent(ecr):
 
 @pytest.mark.parametrize(("code", "error"), [("ThrottlingException", TransientError), ("AccessDenied", DeniedError)])
 def test_a_throttled_call_is_tried_again_and_a_denied_one_is_not(code, error):
-    for call in ("describe_image", "read_manifest", "look_basic"):
+    for call in ("describe_image", "read_manifest", "read_layers", "look_basic"):
         with pytest.raises(error):
             getattr(answering(refused(code)), call)(IMAGE)
 
@@ -102,6 +104,18 @@ def test_an_index_names_its_children_and_attestations(ecr):
     manifest = ecr.read_manifest(index)
     assert manifest.kind is Kind.INDEX
     assert [child.platform for child in manifest.children] == ["linux/arm64", "unknown/unknown"]
+
+
+def test_the_layers_of_an_image_are_read_in_their_order_and_an_index_has_none(ecr):
+    text = demo_registry.manifest("team/api", "1.0.0", "linux/amd64")
+    image, index, broken = (samples.ref(digit=digit) for digit in "abc")
+    hold = ecr_of(image.home).hold_image
+    hold(image.repository, image.digest, text)
+    hold(index.repository, index.digest, demo_registry.index({"linux/arm64": image.digest}, {}), demo_registry.INDEX)
+    assert list(ecr.read_layers(image)) == [layer["digest"] for layer in json.loads(text)["layers"]] != []
+    assert ecr.read_layers(index) == ()
+    with pytest.raises(AbsentError):
+        ecr.read_layers(broken)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,17 @@ def test_a_change_that_changes_nothing_writes_nothing_to_dynamodb(client: Any) -
     assert calls.made == [*["get_item", "update_item"] * 2, "get_item", "get_item"]
 
 
+def test_the_repositories_with_denied_digests_are_found_by_the_clock(table: Table) -> None:
+    other = home("team/other")
+    for repository in (HOME, other):
+        table.change_denied(repository, lambda d: d.with_digest(digest(1)))
+    assert sorted(table.denying()) == sorted([HOME, other])
+    table.change_denied(other, lambda d: d.without_digest(digest(1)))
+    assert list(table.denying()) == [HOME]
+    table.change_denied(HOME, lambda _: DeniedDigests())
+    assert list(table.denying()) == []
+
+
 def test_the_facts_of_a_repository_and_its_denied_digests_leave_each_other_alone(real: FindingsTable) -> None:
     real.store_repository(HOME, {"changed_by": "ci", "created_at": NOW})
     real.change_denied(HOME, lambda d: d.with_digest(digest(1)))

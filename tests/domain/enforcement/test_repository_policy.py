@@ -16,7 +16,10 @@ from chalicelib.domain.enforcement.repository_policy import (
     canonical,
     has_statement,
     is_changed,
+    marks_of,
     pull_block,
+    stands,
+    unknown_statements,
     with_statement,
     without_statement,
 )
@@ -122,21 +125,68 @@ def test_other_roles_of_ours_are_a_change() -> None:
     assert not is_changed(json.dumps({"Statement": [statement("a")]}), [])
 
 
-@pytest.mark.parametrize(
-    "foreign",
-    [
-        {"Effect": "Allow"},
-        {"Action": "ecr:BatchGetImage"},
-        {"Action": [*ACTIONS, "ecr:PutImage"]},
-        {"Action": None, "NotAction": "ecr:*"},
-    ],
-)
-def test_a_statement_that_only_has_our_name_is_never_touched(foreign: dict[str, Any]) -> None:
-    text = json.dumps({"Statement": [statement("a"), ours(**foreign)]})
-    assert not has_statement(text)
-    for change in (lambda: with_statement(text, [ROLE]), lambda: without_statement(text)):
-        with pytest.raises(UpstreamError, match=f"{SID} is not ours"):
-            change()
+ELSEWHERE = "arn:aws:iam::444455556666:role/elsewhere"
+TAMPERED: list[dict[str, Any]] = [
+    {"Effect": "Allow"},
+    {"Action": "ecr:BatchGetImage"},
+    {"Action": [*ACTIONS, "ecr:PutImage"]},
+    {"Action": None, "NotAction": "ecr:*"},
+    {"Principal": {"AWS": ELSEWHERE}},
+    {"Principal": None, "NotPrincipal": "*"},
+    {"Resource": "arn:aws:ecr:eu-west-1:111122223333:repository/other"},
+    {"Condition": {**pull_block([ROLE])["Condition"], "IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}},
+    {"Condition": {"BoolIfExists": {"aws:PrincipalIsAWSService": "false"}}},
+    pull_block([ROLE, ELSEWHERE]),
+]
+
+
+@pytest.mark.parametrize("changes", TAMPERED)
+def test_a_deny_that_was_narrowed_anywhere_does_not_stand_and_is_put_right(changes: dict[str, Any]) -> None:
+    text = json.dumps({"Statement": [statement("a"), ours(**changes), statement("b")]})
+    assert not stands(text, [ROLE])
+    if "Condition" not in changes or ROLE in json.dumps(changes):
+        assert has_statement(text, [ROLE])
+    right = with_statement(text, [ROLE])
+    assert stands(right, [ROLE])
+    assert json.loads(right)["Statement"] == [statement("a"), pull_block([ROLE]), statement("b")]
+    assert json.loads(without_statement(text, [ROLE]) or NONE)["Statement"] == [statement("a"), statement("b")]
+
+
+ANOTHERS: list[dict[str, Any]] = [
+    pull_block([ELSEWHERE]),
+    {**pull_block([ELSEWHERE]), "Sid": f"{SID}0a1b2c3d"},
+    statement(SID),
+    {"Sid": SID, "Effect": "Deny", "Principal": "*", "Action": "ecr:*"},
+]
+
+
+@pytest.mark.parametrize("foreign", ANOTHERS)
+def test_a_statement_of_another_installation_is_left_alone_and_does_not_count(foreign: dict[str, Any]) -> None:
+    text = json.dumps({"Statement": [foreign]})
+    assert not stands(text, [ROLE])
+    assert not has_statement(text, [ROLE])
+    assert without_statement(text, [ROLE]) == text
+    both = with_statement(text, [ROLE])
+    assert json.loads(both)["Statement"][0] == foreign
+    assert stands(both, [ROLE])
+    sids = [s["Sid"] for s in json.loads(both)["Statement"]]
+    assert len(set(sids)) == 2, "a policy has each Sid once"
+    assert with_statement(both, [ROLE]) == both
+    assert json.loads(without_statement(both, [ROLE]) or NONE) == json.loads(text)
+
+
+def test_each_of_two_installations_finds_its_own_deny_beside_the_others() -> None:
+    both = with_statement(with_statement(None, [ELSEWHERE]), [ROLE])
+    for own in ([ROLE], [ELSEWHERE]):
+        assert stands(both, own)
+        assert with_statement(both, own) == both
+
+
+def test_statements_of_others_that_were_not_read_are_found_by_their_marks() -> None:
+    known = marks_of(json.dumps({"Statement": [statement("a", Action="ECR:BatchGetImage"), ours()]}))
+    theirs = json.dumps({"Statement": [statement("a"), statement("late"), ours(Effect="Allow")]})
+    assert [json.loads(one) for one in unknown_statements(theirs, known, [ROLE])] == [statement("late")]
+    assert marks_of(None) == frozenset()
 
 
 @pytest.mark.parametrize(

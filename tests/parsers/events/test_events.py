@@ -176,6 +176,23 @@ def test_an_api_call_says_who_changed_what() -> None:
     assert read("cloudtrail-put-replication-configuration").error_code == "AccessDenied"
 
 
+def test_an_api_call_says_by_which_role_from_where_and_about_which_images() -> None:
+    restored, deleted = read("cloudtrail-update-image-storage-class"), read("cloudtrail-batch-delete-image")
+    assert (restored.role, restored.source_ip) == (f"arn:aws:iam::{ACCOUNT}:role/deploy", "192.0.2.10")
+    assert restored.changed["targetStorageClass"] == "STANDARD"
+    assert [image.digest for image in restored.images] == [digest()]
+    assert [(image.digest, image.tag) for image in deleted.images] == [(digest(), "1.4.1")]
+    put = read("cloudtrail-put-image")
+    assert put.layers == (f"sha256:{'2' * 64}",)
+    assert {image.digest for image in put.images} == {None, digest()}
+    assert read("cloudtrail-set-repository-policy").policy == '{"Version":"2012-10-17","Statement":[]}'
+
+
+def test_a_call_of_ecr_public_names_its_repository_without_an_alias() -> None:
+    call = read("cloudtrail-public-delete-repository-policy")
+    assert (call.public, call.repository, call.changed) == (True, None, {"repositoryName": "web"})
+
+
 def test_a_long_request_is_cut() -> None:
     call = parse_event(changed("cloudtrail-set-repository-policy", "detail/requestParameters/policyText", "x" * 10_000))
     assert isinstance(call, ApiCall)

@@ -47,7 +47,7 @@ def test_denied_again_nothing_is_written_and_the_former_policy_stays_known() -> 
     context.deny()
     context.check(FORMER, 1)
     assert set(context.calls) == {"read_policy", "change_denied", "read_denied"}
-    assert context.stored.writes["change_denied"] == 1
+    assert context.calls.count("change_denied") == 1
     assert context.stored.read_denied(HOME).former == FORMER
 
 
@@ -56,7 +56,7 @@ def test_the_policy_is_read_immediately_before_it_is_written_and_read_back() -> 
     context.deny()
     written = context.calls.index("write_policy")
     assert context.calls[written - 1] == "read_policy"
-    assert context.calls[written + 1 :] == ["read_denied", "read_policy"]
+    assert context.calls[written + 1 :] == ["read_denied", "read_policy", "change_denied"]
     assert context.calls.index("change_denied") < written, "the digest is counted before the statement is there"
 
 
@@ -80,10 +80,26 @@ def test_a_second_digest_leaves_the_policy_as_it_is() -> None:
 def test_what_somebody_made_of_our_statement_is_put_right_and_said() -> None:
     context = PolicyContext()
     context.deny(1)
-    context.text = (context.text or "").replace(ROLE, "arn:aws:iam::444455556666:role/everybody")
+    context.text = (context.text or "").replace(f'"{ROLE}"', f'"{ROLE}","arn:aws:iam::444455556666:role/everybody"')
     change = context.deny(2)
     context.check(FORMER, 1, 2)
     assert "put right" in (change.collided or "")
+
+
+ANOTHERS = json.dumps({"Statement": [statement("a"), pull_block(["arn:aws:iam::111122223333:role/lazaretto-other"])]})
+
+
+@pytest.mark.parametrize("text", [ANOTHERS, json.dumps({"Statement": [statement("a"), statement(SID)]})])
+def test_a_statement_of_others_that_has_our_sid_is_left_alone_and_ours_gets_a_sid_of_its_own(text: str) -> None:
+    context = PolicyContext(text)
+    context.deny()
+    held = json.loads(context.text or "")["Statement"]
+    assert held[:2] == json.loads(text)["Statement"]
+    assert held[2]["Sid"].startswith(SID)
+    assert held[2]["Sid"] != SID
+    context.check(text, 1)
+    context.allow()
+    assert context.text == text
 
 
 def test_other_roles_of_ours_reach_the_statement_at_the_next_deny() -> None:
@@ -97,7 +113,6 @@ def test_other_roles_of_ours_reach_the_statement_at_the_next_deny() -> None:
 UNTOUCHABLE = [
     pytest.param("no json", "cannot be read", id="no JSON"),
     pytest.param('{"Statement": 1}', "no list of objects", id="unexpected"),
-    pytest.param(json.dumps({"Statement": [statement(SID)]}), "is not ours", id="our Sid"),
     pytest.param(json.dumps({"Statement": [statement("x" * (MOST_CHARACTERS - 200))]}), "at most 10,240", id="long"),
 ]
 
@@ -141,11 +156,11 @@ def test_what_aws_refuses_for_good_leaves_nothing_counted(error: UpstreamError) 
 def test_what_is_denied_already_stays_counted_when_aws_refuses_to_have_it_put_right() -> None:
     context = PolicyContext()
     context.deny(1)
-    context.own_roles = ()
+    context.own_roles = (ROLE, "arn:aws:iam::111122223333:role/lazaretto-on-sweeps")
     context.at("write_policy", "before", raising(DeniedError("no")))
     with pytest.raises(DeniedError):
         context.deny(2)
-    assert (len(context.digests), context.denies) == (2, True)
+    assert (len(context.digests), context.denies) == (2, False)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -251,7 +266,7 @@ def test_the_digest_is_struck_off_before_the_policy_is_written() -> None:
     context.calls.clear()
     context.allow()
     assert context.calls[0] == "change_denied"
-    assert context.calls[3:] == ["write_policy", "read_denied", "read_policy"]
+    assert context.calls[3:] == ["write_policy", "read_denied", "read_policy", "change_denied"]
 
 
 @pytest.mark.parametrize("call", ["read_policy", "write_policy"])

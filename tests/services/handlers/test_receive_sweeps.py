@@ -16,6 +16,7 @@ from chalicelib.domain.events.message import (
     SummarizeAlerts,
     TakeSnapshot,
     WaiversChanged,
+    WatchDenies,
     WatchWaivers,
     WhatIf,
 )
@@ -73,7 +74,7 @@ PUT_BACK = [
     PlanSweep(Sweep.RECONCILE, "eu-west-1", NOW),
     InitialBackfill(),
 ]
-LEFT_TO_THE_CLOCK = [Due(1), PolicyRollout(), WatchWaivers()]
+LEFT_TO_THE_CLOCK = [Due(1), PolicyRollout(), WatchDenies(), WatchWaivers()]
 
 
 def place():

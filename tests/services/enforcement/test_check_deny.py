@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from chalicelib.domain.enforcement.repository_policy import has_statement, with_statement
+from chalicelib.domain.enforcement.repository_policy import (
+    canonical,
+    has_statement,
+    stands,
+    with_statement,
+    without_statement,
+)
 from chalicelib.domain.events.event import ApiCall
-from chalicelib.domain.events.message import CheckDeny
+from chalicelib.domain.events.message import CheckDeny, WatchDenies
 from chalicelib.domain.headers.pending_action import ActionType, Holding
 from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import Repository
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
+from chalicelib.services.enforcement.check_deny import watch_repository
 from chalicelib.services.enforcement.give_order import release_image
 from chalicelib.services.handlers.receive_acts import receive_acts
+from chalicelib.services.ports.table import DeniedDigests
 from tests.fakes.policies import statement
 from tests.services.enforcement.test_enforce_verdict import Acting
 from tests.services.world import new_ref
@@ -24,6 +34,8 @@ from tests.services.world_acts import WorldActs
 
 RULES = [{"id": "critical", "match": {"severity": "CRITICAL"}, "decision": "block", "enforce": "repository-policy"}]
 THEIRS = json.dumps({"Version": "2012-10-17", "Statement": [statement("LetTeamPull")]})
+INTRUDER = "arn:aws:iam::111122223333:role/intruder"
+OUR_ROLE = "arn:aws:iam::111122223333:role/lazaretto-on-actions"
 WE = "arn:aws:sts::111122223333:assumed-role/lazaretto-on-actions/lazaretto-dev-on_actions"
 
 
@@ -53,9 +65,8 @@ class Heard(WorldActs):
 
 
 def call(world: Any, name: str, repository: Repository, actor: str = "arn:aws:iam::111122223333:role/ci") -> ApiCall:
-    return ApiCall(
-        name, "111122223333", "eu-west-1", actor, world.moment.replace(microsecond=0), "event", repository=repository
-    )
+    at, role = world.moment.replace(microsecond=0), OUR_ROLE if actor == WE else None
+    return ApiCall(name, "111122223333", "eu-west-1", actor, at, "event", repository=repository, role=role)
 
 
 class Denying(Acting):
@@ -77,8 +88,30 @@ class Denying(Acting):
         return has_statement(self.acts.policies.get(self.home))
 
     @property
+    def stands_whole(self) -> bool:
+        return stands(self.acts.policies.get(self.home), self.own_roles)
+
+    @property
     def digests(self) -> tuple[str, ...]:
         return self.stored.read_denied(self.home).digests
+
+    @property
+    def alarms(self) -> list[Any]:
+        return [alert for alert in self.told if alert.event == "tampering"]
+
+    def turn(self) -> Denying:
+        """The clock comes once; no event tells of anything."""
+        self.moment += timedelta(minutes=5)
+        self.put("sweeps", WatchDenies())
+        self.drain()
+        return self
+
+    def tamper(self) -> Denying:
+        """The Deny stays there by name, and lets one more role pull."""
+        text = self.acts.policies[self.home]
+        own = f'"{self.own_roles[0]}"'
+        assert own in text
+        return self.replace(text.replace(own, f'{own},"{INTRUDER}"'))
 
     @property
     def writes_of_policy(self) -> list[str]:
@@ -260,7 +293,7 @@ def test_the_clock_finds_what_no_event_told() -> None:
 
 
 @pytest.mark.parametrize("error", [DeniedError("AccessDenied"), UpstreamError("500")])
-def test_a_policy_that_cannot_be_read_changes_nothing(error: Exception) -> None:
+def test_a_policy_that_cannot_be_read_changes_nothing_and_is_told_once_a_day(error: Exception) -> None:
     story = Denying().replace(None)
     before = story.head
 
@@ -268,9 +301,12 @@ def test_a_policy_that_cannot_be_read_changes_nothing(error: Exception) -> None:
         raise error
 
     story.acts.read_policy = refuse
-    failures = receive_acts([story.delivery(CheckDeny(story.ref))], story)  # type: ignore[arg-type]
-    assert list(failures.values()) == [error]
+    for _ in range(3):
+        assert not receive_acts([story.delivery(CheckDeny(story.ref))], story)  # type: ignore[arg-type]
     assert (story.head, story.digests) == (before, (story.ref.digest,))
+    story.drain()
+    (alert,) = story.alarms
+    assert str(error) in alert.notes[0]
 
 
 def test_what_only_needs_time_is_put_back() -> None:
@@ -286,6 +322,113 @@ def test_what_only_needs_time_is_put_back() -> None:
     story.acts.read_policy = right
     story.drain()
     assert story.stands
+
+
+def test_a_deny_that_is_gone_is_put_again_within_one_turn_of_the_clock() -> None:
+    story = Denying().replace(THEIRS).turn()
+    assert (story.head.denied, story.stands, story.digests) == (True, True, (story.ref.digest,))
+    assert story.acts.policies[story.home] == with_statement(THEIRS, story.own_roles)
+    assert story.records == ["BLOCK", "BLOCK"]
+
+
+def test_a_deny_that_lets_one_more_role_pull_is_put_right_within_one_turn_recorded_and_told() -> None:
+    story = Denying()
+    right = story.acts.policies[story.home]
+    story.tamper().turn()
+    assert story.acts.policies[story.home] == right
+    assert (story.head.denied, story.digests) == (True, (story.ref.digest,))
+    (alert,) = story.alarms
+    assert "put it right at" in alert.notes[1]
+    (record,) = [r for r in story.stored.actions[f"repository/{story.home.path}"] if r.kind == "BLOCK"]
+    assert (record.actor, record.after) == ("system", right)
+    assert INTRUDER in record.before
+
+
+def test_a_clock_turn_without_a_change_reads_once_for_each_repository_and_writes_nothing() -> None:
+    story = Denying()
+    story.add_another()
+    story.turn().forget()
+    reads: list[Repository] = []
+    right = story.acts.read_policy
+    story.acts.read_policy = lambda home: (reads.append(home), right(home))[1]
+    story.turn()
+    assert reads == [story.home]
+    assert not story.writes
+
+
+def test_one_turn_puts_the_deny_again_for_every_image_of_the_repository() -> None:
+    story = Denying()
+    other = story.add_another()
+    story.replace(None).turn()
+    assert story.stands
+    assert set(story.digests) == {story.ref.digest, other.ref.digest}
+    assert story.head.denied
+    assert story.header(other.ref).denied
+    assert len(story.stored.read_denied(story.home).corrected_at) == 1, "one correction, however many images"
+
+
+def test_a_deny_of_an_earlier_version_is_found_by_the_clock_after_one_reconcile() -> None:
+    story = Denying()
+    story.stored.denied[story.home] = DeniedDigests((story.ref.digest,))
+    watch_repository(story.home, story)  # type: ignore[arg-type]
+    story.drain()
+    assert story.stored.read_denied(story.home).listed
+    assert story.stands_whole
+
+
+@pytest.mark.parametrize("how", ["gone", "changed"])
+def test_after_two_corrections_within_a_day_people_are_told_and_there_is_no_fight(how: str) -> None:
+    story = Denying()
+    for _ in range(2):
+        (story.tamper() if how == "changed" else story.replace(THEIRS)).turn()
+        assert story.stands_whole
+    told = len(story.alarms)
+    for n in range(6):
+        (story.tamper() if how == "changed" and n == 0 else story.replace(THEIRS) if how == "gone" else story).turn()
+        assert not story.stands_whole
+    assert len(story.alarms) == told + 1
+    assert "left to people" in story.alarms[-1].notes[1]
+    story.wait_for(hours=23).turn()
+    assert not story.stands_whole
+    story.wait_for(hours=1, minutes=10).turn()
+    story.wait_for(hours=1).turn()
+    assert story.stands_whole, "a day after the first two"
+
+
+@pytest.mark.parametrize("how", ["gone", "changed"])
+def test_observing_changes_nothing_and_tells(how: str) -> None:
+    story = Denying().observe()
+    (story.tamper() if how == "changed" else story.replace(None)).turn().turn()
+    assert not story.stands_whole
+    (alert,) = story.alarms
+    assert "only observes" in alert.notes[1]
+    release_image(story.ref, "oncall", "needed", story)
+    story.drain()
+    assert not story.stands, "a changed one leaves as well"
+
+
+def test_what_aws_refuses_to_have_put_right_is_told() -> None:
+    story = Denying().tamper()
+
+    def refuse(*_: Any) -> None:
+        raise DeniedError("no")
+
+    story.acts.write_policy = refuse
+    story.turn()
+    (alert,) = story.alarms
+    assert "could not be put right: no" in alert.notes[1]
+    assert story.digests == (story.ref.digest,)
+
+
+def test_a_deny_of_another_installation_is_no_deny_of_ours_and_stays() -> None:
+    theirs = with_statement(None, ["arn:aws:iam::111122223333:role/lazaretto-elsewhere"])
+    story = Denying().replace(theirs).turn()
+    held = json.loads(story.acts.policies[story.home])["Statement"]
+    assert held[0] == json.loads(theirs)["Statement"][0]
+    assert story.stands_whole
+    release_image(story.ref, "oncall", "needed", story)
+    story.drain()
+    assert story.acts.policies[story.home] == theirs
 
 
 def test_while_the_deny_is_being_put_nothing_is_concluded_from_a_policy_that_is_on_its_way() -> None:
@@ -380,3 +523,33 @@ def test_a_worker_that_dies_in_the_middle_is_followed_by_one_that_goes_on(
     story.wait_for(minutes=10)
     assert (story.head.denied, story.stands, story.digests) == (True, True, (story.ref.digest,))
     assert story.records == ["BLOCK", "BLOCK"]
+
+
+STEPS = st.lists(st.tuples(st.sampled_from(["gone", "replaced", "changed", "another", "nothing"]), st.integers(0, 13)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS.filter(lambda steps: len(steps) < 12))
+def test_whatever_others_do_within_days_theirs_is_kept_and_ours_is_put_right_twice_a_day(
+    steps: list[tuple[str, int]],
+) -> None:
+    """Before each step so many hours pass; after each one the clock comes once."""
+    story, corrected = Denying(), list[datetime]()
+    anothers = with_statement(THEIRS, ["arn:aws:iam::111122223333:role/lazaretto-elsewhere"])
+    for what, hours in steps:
+        story.wait_for(hours=hours).turn()
+        stood, theirs = story.stands_whole, without_statement(story.acts.policies.get(story.home), story.own_roles)
+        corrected += story.stored.read_denied(story.home).corrected_at
+        if what in ("gone", "replaced", "another"):
+            theirs = {"gone": None, "replaced": THEIRS, "another": anothers}[what]
+            story.replace(theirs)
+        elif what == "changed" and stood:
+            story.tamper()
+        story.turn()
+        corrected += story.stored.read_denied(story.home).corrected_at
+        lately = {at for at in corrected if at > story.moment - timedelta(days=1)}
+        assert len(lately) <= 2, "no fight"
+        assert story.stands_whole or len(lately) == 2 or not stood, "put right within one turn, or left and told"
+        assert canonical(without_statement(story.acts.policies.get(story.home), story.own_roles)) == canonical(theirs)
+        if not story.stands_whole:
+            assert story.alarms

@@ -1,0 +1,131 @@
+"""Tell people of a call by others that CloudTrail recorded and that touches what Lazaretto relies on.
+
+Told in every mode, `observe` included: a Deny of ours taken out, a setting changed, a quarantined image restored,
+deleted or robbed of its tag, its layers pushed again, and what our own write of a policy may have overwritten. Nothing
+is done about it here. One alert for each call, however often it is heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from chalicelib.domain.alerts.alert import Alert, AlertKey, mark_of
+from chalicelib.domain.enforcement.repository_policy import stands, unknown_statements
+from chalicelib.domain.events.event import ApiCall
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.pending_action import layers_mark
+from chalicelib.domain.images.image import Repository
+from chalicelib.domain.tampering.tampering import (
+    compose_call_alert,
+    evidence_words,
+    is_evidence,
+    is_own,
+    overwritten_words,
+    same_layers_words,
+    setting_words,
+)
+from chalicelib.errors import UpstreamError
+from chalicelib.services.channels.announce import announce
+from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import DeniedDigests
+
+POLICY_CALLS = ("SetRepositoryPolicy", "DeleteRepositoryPolicy")
+
+
+def notify_tampering(call: ApiCall, context: Context) -> None:
+    """Before what the call did is recorded: a deletion ends a quarantine. Raises TransientError: put it back."""
+    if call.error_code is not None or is_own(call, context.own_roles):
+        return
+    subject = f"repository/{call.repository.path}" if call.repository else f"registry/{call.account}/{call.region}"
+    for alert in _alerts(call, context):
+        key = AlertKey(f"ALERT#TAMPERING#{mark_of([call.event_id, alert.title])}", call.time, subject=subject)
+        announce(alert, key, context)
+
+
+def _alerts(call: ApiCall, context: Context) -> Iterator[Alert]:
+    repository = call.repository
+    if repository is not None and call.name in POLICY_CALLS:
+        yield from _about_policy(call, repository, context.table.read_denied(repository), context)
+        return
+    if repository is not None:
+        touched = [header.ref for header in _evidence(call, repository, context)]
+        if touched:
+            yield compose_call_alert(call, *evidence_words(touched, _DONE[call.name]))
+            return
+        yield from _same_layers(call, repository, context)
+    if (changed := setting_words(call)) is not None:
+        yield compose_call_alert(call, *changed)
+
+
+_DONE = {
+    "BatchDeleteImage": "deleted, or lost a tag",
+    "DeleteRepository": "deleted with the repository",
+    "PutImage": "robbed of a tag, which names another image now",
+    "UpdateImageStorageClass": "restored",
+}
+
+
+def _about_policy(call: ApiCall, repository: Repository, denied: DeniedDigests, context: Context) -> Iterator[Alert]:
+    overwritten = _overwritten(call, denied, context)
+    if overwritten:
+        yield compose_call_alert(call, *overwritten_words(overwritten, repository))
+    if (denied.digests or denied.is_lost(call.time)) and _lacks_deny(call, context):
+        digests = ", ".join(digest[:19] for digest in denied.digests[:10]) or "none at the moment"
+        yield compose_call_alert(call, "Deny of pulls taken out or changed", (f"It was there for: {digests}",))
+    elif not overwritten and (changed := setting_words(call)) is not None:
+        yield compose_call_alert(call, *changed)
+
+
+def _lacks_deny(call: ApiCall, context: Context) -> bool:
+    if call.name == "DeleteRepositoryPolicy":
+        return True
+    try:
+        return call.policy is not None and not stands(call.policy, context.own_roles)
+    except UpstreamError:
+        return True
+
+
+def _overwritten(call: ApiCall, denied: DeniedDigests, context: Context) -> tuple[str, ...]:
+    """The statements that were put between our last reading and writing of the policy. CloudTrail has whole seconds."""
+    wrote = denied.wrote
+    if call.policy is None or wrote is None:
+        return ()
+    if not wrote.began_at - timedelta(seconds=1) < call.time <= wrote.ended_at:
+        return ()
+    try:
+        return unknown_statements(call.policy, wrote.known, context.own_roles)
+    except UpstreamError:
+        return ()
+
+
+def _evidence(call: ApiCall, repository: Repository, context: Context) -> list[Header]:
+    if call.name == "DeleteRepository":
+        return [header for header in context.table.headers_of(repository) if is_evidence(header)]
+    if call.name not in _DONE or call.changed.get("targetStorageClass") == "ARCHIVE":
+        return []
+    refs = [repository.image(digest) for digest in _named(call, repository, context)]
+    stored = context.table.read_headers(refs)
+    return [stored[ref].header for ref in refs if ref in stored and is_evidence(stored[ref].header)]
+
+
+def _named(call: ApiCall, repository: Repository, context: Context) -> list[str]:
+    """The digests it was about: by tag those that have it now, or had it before, as the move may be recorded already.
+    A push names its own digest, which is not what it takes the tag from."""
+    digests = [image.digest for image in call.images if image.digest is not None]
+    found = [] if call.name == "PutImage" else list(digests)
+    for tag in dict.fromkeys(image.tag for image in call.images if image.tag is not None):
+        move = context.table.last_tag_move(repository, tag)
+        had = [digest for digest in (move.digest, move.former) if digest is not None] if move else []
+        found += [digest for digest in had if digest not in digests]
+    return list(dict.fromkeys(found))
+
+
+def _same_layers(call: ApiCall, repository: Repository, context: Context) -> Iterator[Alert]:
+    pushed = next((image.digest for image in call.images if image.digest is not None), None)
+    if call.name != "PutImage" or pushed is None or not call.layers:
+        return
+    mark = layers_mark(call.layers)
+    held = [h.ref for h in context.table.headers_of(repository) if h.hold is not None and h.hold.layers == mark]
+    if held and pushed not in {ref.digest for ref in held}:
+        yield compose_call_alert(call, *same_layers_words(repository.image(pushed), held))
