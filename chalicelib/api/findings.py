@@ -11,7 +11,7 @@ from bisect import bisect_right
 from functools import partial
 
 from chalicelib.adapters.table.findings_queries import FindingsQueries
-from chalicelib.api.answers.answering import answer_finding, answer_scan, images_behind, weakest
+from chalicelib.api.answers.answering import answer_finding, answer_scan, images_behind
 from chalicelib.api.answers.answers import FindingList
 from chalicelib.api.answers.image_answers import ScanAnswer
 from chalicelib.api.answers.walk import (
@@ -41,7 +41,7 @@ from chalicelib.api.framework.call import (
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.parameters import PLACE
 from chalicelib.api.framework.query import Query
-from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.header import Header, weakest
 from chalicelib.errors import ParameterError
 from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.table import ImageRow, Page

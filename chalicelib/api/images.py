@@ -9,7 +9,6 @@ from chalicelib.api.answers.answering import (
     answer_verdict,
     copied,
     images_behind,
-    weakest,
 )
 from chalicelib.api.answers.image_answers import (
     ImageAnswer,
@@ -25,7 +24,7 @@ from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Paging, context, find_header, find_image, find_repository, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
-from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.header import Header, weakest
 from chalicelib.domain.reconcile.scan_proof import prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.errors import NotFoundError

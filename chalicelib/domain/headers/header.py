@@ -27,7 +27,7 @@ from chalicelib.domain.headers.pending_action import (
     Stage,
 )
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
-from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, StorageStatus
+from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision, ImageState, Reason, SameDigestVerdict, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
@@ -246,6 +246,16 @@ def neighbours(header: Header, repository: Iterable[Header]) -> tuple[Header | N
 
 def _order(header: Header) -> tuple[object, str]:
     return header.pushed_at, header.ref.digest
+
+
+def weakest(headers: Iterable[Header]) -> Header | None:
+    """One whose scan is not COMPLETE, else the one scanned longest ago: as an index is scanned, by its images."""
+
+    def rank(header: Header) -> tuple[bool, float]:
+        scan = header.scan
+        return scan.state is ScanState.COMPLETE, 0.0 if scan.scanned_at is None else scan.scanned_at.timestamp()
+
+    return min(headers, key=rank, default=None)
 
 
 def has_last_word(twin: Header) -> bool:

@@ -17,6 +17,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.assessment.pull_listing import is_covered
 from chalicelib.services.assessment.re_decide import re_decide
+from tests.agreement import disagreements
 from tests.services.aws_model import seconds
 from tests.services.context import Story
 from tests.services.lockstep import Crash
@@ -835,6 +836,26 @@ def test_events_from_before_a_deletion_are_dropped_and_later_ones_are_not():
     story.after(5)
     story.receive(story.one.flaw(3))
     assert story.looks_sent or 3 in story.status
+
+
+# ---- what is said of a verdict that stays
+
+
+def test_a_scan_that_failed_is_not_shown_as_one_that_is_still_to_come():
+    story = Story(known=False)
+    story.receive(story.one.action("PUSH", tag="v1"))
+    story.receive(story.one.covered())
+    before = story.head.verdict
+    assert before is not None
+    assert before.reasons[0].detail == "no complete scan yet; scan PENDING: PENDING_INITIAL_SCAN"
+    story.one.change(coverage=Scan(ScanState.FAILED, "IMAGE_SIZE_EXCEEDED", Source.ENHANCED))
+    story.after(300).receive(story.one.covered())
+    after = story.head.verdict
+    assert after is not None
+    assert (after.decision, before.decision) == (Decision.PENDING, Decision.PENDING)
+    assert after.reasons[0].detail == "no complete scan yet; scan FAILED: IMAGE_SIZE_EXCEEDED"
+    assert (after.number, after.decided_at, story.head.notices) == (before.number, before.decided_at, ())
+    assert disagreements([story.head]) == []
 
 
 # ---- what a crash may not do
