@@ -14,6 +14,7 @@ from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.answers.answering import answer_finding, answer_scan, images_behind
 from chalicelib.api.answers.answers import FindingList
 from chalicelib.api.answers.image_answers import ScanAnswer
+from chalicelib.api.answers.scope import Scope, count_unscanned, find_scope
 from chalicelib.api.answers.walk import (
     MAX_IMAGES,
     FindingsFilter,
@@ -104,11 +105,13 @@ def list_findings(query: Query) -> FindingList:
         headers = images_behind(place.queries, image)
         hits, position = _of_images(place.queries, headers, wanted, SortOrder(sort), paging)
         scan = answer_scan(weakest(headers) or image)
+        scope = Scope(place.queries.is_swept(image.ref.registry, image.ref.region), count_unscanned(headers))
     else:
+        scope = find_scope(query, paging, place)
         hits, position = _of_many(place.queries, query, wanted, sort, paging)
     described = place.queries.with_texts([f for _, f in hits])
     listed = tuple(answer_finding(header, f) for (header, _), f in zip(hits, described, strict=True))
-    return FindingList(listed, scan, paging.cursor_at(position))
+    return FindingList(listed, scan, scope.complete, scope.unscanned, paging.cursor_at(position))
 
 
 def _of_images(

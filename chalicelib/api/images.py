@@ -18,6 +18,7 @@ from chalicelib.api.answers.image_answers import (
     TagList,
     VerdictAnswer,
 )
+from chalicelib.api.answers.scope import find_scope
 from chalicelib.api.answers.walk import MAX_IMAGES, Position, steps
 from chalicelib.api.findings import images_of
 from chalicelib.api.framework import parameters as p
@@ -34,7 +35,7 @@ from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_wa
 area = RouteGroup(__name__)
 
 
-@area.get("/v1/images", ImageList, (*p.PLACE, p.DECISION, p.SCAN_STATE, *p.PAGE))
+@area.get("/v1/images", ImageList, (*p.PLACE, p.DECISION, p.SCAN_STATE, *p.PAGE), (404,))
 def list_images(query: Query) -> ImageList:
     """Images, the worst first.
 
@@ -43,6 +44,7 @@ def list_images(query: Query) -> ImageList:
     """
     place = context()
     paging = Paging("/v1/images", query, place)
+    scope = find_scope(query, paging, place)
     rows: list[ImageRow] = []
     position: Position | None = None
     walk = steps(images_of(place.queries, query), paging.position(Position) or Position())
@@ -52,7 +54,7 @@ def list_images(query: Query) -> ImageList:
             rows.append(row)
         if len(rows) == paging.limit or seen >= MAX_IMAGES:
             break
-    return ImageList(tuple(answer_row(r) for r in rows), paging.cursor_at(position))
+    return ImageList(tuple(answer_row(r) for r in rows), scope.complete, scope.unscanned, paging.cursor_at(position))
 
 
 @area.get("/v1/image", ImageAnswer, p.IMAGE_NEEDED, (404,))
