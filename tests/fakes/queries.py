@@ -206,6 +206,9 @@ class FakeRules:
     def read_policy(self, version: int) -> PolicyVersion:
         return PolicyVersion(version, "version: 1\n", NOW, "arn:aws:iam::111122223333:user/oncall")
 
+    def built_in(self) -> Policy:
+        return default_policy()
+
     def policy_of(self, text: str) -> Policy:
         return read_policy(text)
 

@@ -228,6 +228,8 @@ def conclude(
     first fill, a policy change): the summary announces it. `ended`: of each of the children, the waivers by whose end
     alone it stands so, which people were not told yet.
     """
+    newer = header.verdict is not None and header.policy_version < rules.policy_version
+    follows = rules.policy_version if newer else None
     header = msgspec.structs.replace(
         header,
         revision=document.revision,
@@ -241,7 +243,7 @@ def conclude(
         header = msgspec.structs.replace(header, verdict=None, pending=() if header.act is None else (header.act,))
     if header.kind is Kind.ARTIFACT or not header.present:
         header = msgspec.structs.replace(header, decide_at=None)
-        return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet))
+        return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet, follows=follows))
     outcome = decide(header.state(children, index_tags), document.findings, rules.policy, rules.waivers, now)
     decide_at = outcome.decide_at
     if rules.policy.asks_kev and any(f.open and rules.policy.asks(f) for f in document.findings):
@@ -257,7 +259,7 @@ def conclude(
         header = msgspec.structs.replace(header, verdict=verdict.as_one_with(header.verdict))
     header = msgspec.structs.replace(header, order=standing_order(header))
     quiet = quiet or header.left_to_summary is not None
-    return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet), now)
+    return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet, follows=follows), now)
 
 
 def _next_refresh(stored: datetime | None, now: datetime) -> datetime:

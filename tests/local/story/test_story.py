@@ -237,6 +237,6 @@ def test_as_json_each_step_is_one_object_with_the_commands_as_they_are_typed(pla
     lines = [json.loads(line) for line in told(monkeypatch, played.steps, "--json").stdout.splitlines()]
     assert [line["title"] for line in lines] == played.titles
     typed = [c["command"] for line in lines for beat in line["beats"] for c in beat["commands"]]
-    assert typed[0] == "lazaretto policy apply policy.yaml"
+    assert typed[0] == "lazaretto policy apply policy.yaml --skip-what-if --yes --reason 'the story begins'"
     assert all(command.startswith("lazaretto ") for command in typed)
     assert lines[1]["beats"][0]["seen"] == json.loads(msgspec.json.encode(played.steps[1].beats[0].seen))
