@@ -9,6 +9,7 @@ LazarettoError
 │   ├── MediaTypeError              415  a body of another type than JSON
 │   └── UnauthorizedError           401  no token, or a wrong one, where a token is asked for
 ├── NotFoundError                   404  image, tag, repository or vulnerability unknown here
+│   └── UnknownNameError            404  a registry, Region or repository of a question does not exist here
 ├── ConflictError                   409  another writer was faster: read again
 ├── SettingsError                   500  environment variables missing or wrong, all of them at once
 ├── StoredPolicyError               500  the policy in force does not load any more: its number, why, and the remedy
@@ -67,6 +68,14 @@ class UnauthorizedError(InputError):
 
 class NotFoundError(LazarettoError):
     status = 404
+
+
+class UnknownNameError(NotFoundError):
+    """`parameter` names what is unknown: a typo more often than an answer."""
+
+    def __init__(self, parameter: str, reason: str) -> None:
+        super().__init__(f"{parameter}: {reason}")
+        self.parameter = parameter
 
 
 class ConflictError(LazarettoError):

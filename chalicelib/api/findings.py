@@ -32,8 +32,6 @@ from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import (
     Paging,
     context,
-    find_header,
-    find_image,
     is_meant,
     read_position,
     write_position,
@@ -41,6 +39,7 @@ from chalicelib.api.framework.call import (
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.parameters import PLACE
 from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.scope import find_known_image, is_complete
 from chalicelib.domain.headers.header import Header
 from chalicelib.errors import ParameterError
 from chalicelib.services.ports.answers import pages
@@ -91,7 +90,7 @@ def list_findings(query: Query) -> FindingList:
     With `repository` and `digest` or `tag`: one image, in any order. Without: image by image, the worst first, ending
     at `limit` findings or after 200 documents with a cursor; a page may then be short or empty and still have a
     `next_cursor`. Open and suppressed findings are listed unless `status` says otherwise. An index (an image of several
-    platforms) has the findings of its images.
+    platforms) has the findings of its images. 404 for a registry, Region or repository that does not exist here.
     """
     place = context()
     paging = Paging(ROUTE, query, place)
@@ -100,7 +99,7 @@ def list_findings(query: Query) -> FindingList:
     scan: ScanAnswer | None = None
     position: Position | Place | None
     if query.get(p.DIGEST_) is not None or query.get(p.TAG) is not None:
-        image = find_header(place.queries, find_image(place.queries, query))
+        image = find_known_image(query)
         headers = images_behind(place.queries, image)
         hits, position = _of_images(place.queries, headers, wanted, SortOrder(sort), paging)
         scan = answer_scan(weakest(headers) or image)
@@ -108,7 +107,8 @@ def list_findings(query: Query) -> FindingList:
         hits, position = _of_many(place.queries, query, wanted, sort, paging)
     described = place.queries.with_texts([f for _, f in hits])
     listed = tuple(answer_finding(header, f) for (header, _), f in zip(hits, described, strict=True))
-    return FindingList(listed, scan, paging.cursor_at(position))
+    complete = is_complete(query) if not listed and position is None and scan is None else None
+    return FindingList(listed, scan, paging.cursor_at(position), complete)
 
 
 def _of_images(

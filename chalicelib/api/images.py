@@ -25,6 +25,7 @@ from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Paging, context, find_header, find_image, find_repository, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.scope import find_known_image, is_complete
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.reconcile.scan_proof import prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule
@@ -35,12 +36,13 @@ from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_wa
 area = RouteGroup(__name__)
 
 
-@area.get("/v1/images", ImageList, (*p.PLACE, p.DECISION, p.SCAN_STATE, *p.PAGE))
+@area.get("/v1/images", ImageList, (*p.PLACE, p.DECISION, p.SCAN_STATE, *p.PAGE), (404,))
 def list_images(query: Query) -> ImageList:
     """Images, the worst first.
 
     A page ends at `limit` images or after 2,000 have been looked through; it may be short and still have a
-    `next_cursor`. The list is read from an index that may be a second old.
+    `next_cursor`. The list is read from an index that may be a second old. 404 for a registry, Region or repository
+    that does not exist here.
     """
     place = context()
     paging = Paging("/v1/images", query, place)
@@ -53,7 +55,8 @@ def list_images(query: Query) -> ImageList:
             rows.append(row)
         if len(rows) == paging.limit or seen >= MAX_IMAGES:
             break
-    return ImageList(tuple(answer_row(r) for r in rows), paging.cursor_at(position))
+    complete = is_complete(query) if not rows and position is None else None
+    return ImageList(tuple(answer_row(r) for r in rows), paging.cursor_at(position), complete)
 
 
 @area.get("/v1/image", ImageAnswer, p.IMAGE_NEEDED, (404,))
@@ -71,11 +74,12 @@ def show_verdict(query: Query) -> VerdictAnswer:
 
     From the moment that a waiver has ended it excuses nothing here, whether or not its images were decided again by
     then.
-    404 for an image that was never heard of or no longer exists: no door opens for it. A tag may have moved in the
+    404 for an image that was never heard of or no longer exists: no door opens for it. Where `parameter` names the
+    registry, Region or repository, that is unknown. A tag may have moved in the
     registry without our having heard of it yet: a gate asks by digest, with registry and region.
     """
     reads = context().queries
-    header = find_header(reads, find_image(reads, query))
+    header = find_known_image(query)
     if not header.exists:
         raise NotFoundError(f"the image {header.ref} does not exist, as far as is known here")
     return answer_verdict(revoke_expired_waivers(header, context()), weakest(images_behind(reads, header)))

@@ -79,6 +79,8 @@ def _print_findings(body: dict[str, Any]) -> None:
         )
     else:
         output.say("no findings match")
+    if body.get("complete") is False:
+        output.say("The first sweep has not ended: what is missing may exist, so this is not clean.")
     scan = body.get("scan")
     if scan and scan["state"] != "COMPLETE":
         output.say("The scan is", output.cell(scan["state"], "bold yellow"), "so this is not all, and not clean.")

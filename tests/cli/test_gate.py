@@ -13,7 +13,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import TransientError
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, image, ref
-from tests.fakes.queries import FakeContext
+from tests.fakes.queries import NOW, FakeContext
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 
@@ -41,6 +41,35 @@ def test_an_unknown_image_stays_outside(run: Run, context: FakeContext, named: s
     context.queries.add(image(1, Decision.ALLOW))
     assert run("gate", named).exit_code == 1
     assert json.loads(run("gate", "--json", named).stdout)["decision"] is None
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [
+        ("team/apy:v1", "did you mean team/api?"),
+        (f"{HOST}/team/apy@{digest(1)}", "did you mean team/api?"),
+        (f"111122223334.dkr.ecr.eu-west-1.amazonaws.com/team/api@{digest(1)}", "did you mean 111122223333?"),
+        (f"111122223333.dkr.ecr.eu-west-2.amazonaws.com/team/api@{digest(1)}", "did you mean eu-west-1?"),
+    ],
+)
+def test_an_unknown_registry_or_repository_is_bad_input(run: Run, context: FakeContext, named: str, meant: str) -> None:
+    """A typo in a pipeline is put right there; an image that is not known yet may be waited for."""
+    context.queries.add(image(1, Decision.ALLOW))
+    context.queries.homes[ref(1).home] = {"reconcile_at": NOW}
+    for words in (("gate", named), ("gate", "--json", named)):
+        result = run(*words)
+        assert (result.exit_code, meant in result.stderr) == (2, True)
+    assert run("gate", f"team/api@{digest(9)}").exit_code == 1, "the image alone is unknown"
+
+
+def test_a_list_of_a_repository_that_does_not_exist_is_bad_input(run: Run, context: FakeContext) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
+    context.queries.homes[ref(1).home] = {"reconcile_at": NOW}
+    result = run("findings", "--repository", "team/apy")
+    assert (result.exit_code, "did you mean team/api?" in result.stderr) == (2, True)
+    context.queries.homes[ref(1).home] = {}
+    result = run("findings", "--repository", "team/apy")
+    assert (result.exit_code, "The first sweep has not ended" in result.stdout) == (0, True)
 
 
 def test_a_deleted_image_stays_outside(run: Run, context: FakeContext) -> None:

@@ -57,11 +57,14 @@ class FindingAnswer(msgspec.Struct, frozen=True):
 
 
 class FindingList(msgspec.Struct, frozen=True):
-    """`scan` of the one image that was asked for, else null: an empty list is clean only where it is COMPLETE."""
+    """`scan` of the one image that was asked for, else null: an empty list is clean only where it is COMPLETE.
+    `complete`: of a list in which nothing was found, whether the first sweep of all registries in question has ended;
+    false: what is missing may exist. Else null."""
 
     findings: tuple[FindingAnswer, ...]
     scan: ScanAnswer | None
     next_cursor: str | None
+    complete: bool | None = None
 
 
 class AffectedAnswer(msgspec.Struct, frozen=True):

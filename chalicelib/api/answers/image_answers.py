@@ -99,8 +99,12 @@ class ImageRowAnswer(msgspec.Struct, frozen=True):
 
 
 class ImageList(msgspec.Struct, frozen=True):
+    """`complete`: of an empty list, whether the first sweep of all registries in question has ended; false: what is
+    missing may exist. Else null."""
+
     images: tuple[ImageRowAnswer, ...]
     next_cursor: str | None
+    complete: bool | None = None
 
 
 class ScanProofAnswer(msgspec.Struct, frozen=True):

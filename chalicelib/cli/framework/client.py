@@ -154,7 +154,7 @@ def _refusal(error: urllib.error.HTTPError) -> Exception:
     if error.code == 409:
         return ConflictError(str(detail))
     if error.code == 404 and isinstance(body, dict) and body.get("status") == 404:
-        return NotFoundError(str(detail))
+        return InputError(str(detail)) if body.get("parameter") else NotFoundError(str(detail))
     if error.code in (401, 403):
         return DeniedError(f"the API says no ({error.code}): {detail}")
     if error.code == 503:
