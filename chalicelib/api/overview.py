@@ -15,6 +15,7 @@ from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Paging, context, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.scope import is_complete
 from chalicelib.domain.assessment.summary import Summary, summarize
 
 if TYPE_CHECKING:
@@ -52,11 +53,12 @@ def _stored(place: AppContext) -> Summary | None:
         return None
 
 
-@area.get("/v1/repositories", RepositoryList, (*p.PLACE, *p.PAGE))
+@area.get("/v1/repositories", RepositoryList, (*p.PLACE, *p.PAGE), (404,))
 def list_repositories(query: Query) -> RepositoryList:
     """Repositories, private and public.
 
-    A page holds at most `limit` of them; with a filter it may be short or empty and still have a `next_cursor`.
+    A page holds at most `limit` of them; with a filter it may be short or empty and still have a `next_cursor`. 404 for
+    a registry, Region or repository that does not exist here.
     """
     place = context()
     paging = Paging("/v1/repositories", query, place)
@@ -65,7 +67,8 @@ def list_repositories(query: Query) -> RepositoryList:
     listed = tuple(
         RepositoryAnswer(r.repository.registry, r.repository.region, r.repository.name, dict(r.facts)) for r in meant
     )
-    return RepositoryList(listed, paging.next_cursor(page.after))
+    complete = is_complete(query) if not listed and page.after is None else None
+    return RepositoryList(listed, paging.next_cursor(page.after), complete)
 
 
 @area.get("/v1/policy", PolicyAnswer)

@@ -13,6 +13,7 @@ from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Paging, context, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
+from chalicelib.api.framework.scope import is_complete
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingStatus
 from chalicelib.domain.images.image import InUseState
@@ -31,6 +32,7 @@ def show_vulnerability(query: Query) -> a.VulnerabilityAnswer:
     asked = query.need(p.VULNERABILITY_PATH)
     paging = Paging("/v1/vulnerabilities", query, place)
     affected, position = _affected(place.queries, asked, query, paging)
+    complete = is_complete(query) if not affected and position is None else None
     facts = place.queries.vulnerability(asked)
     if not facts and not affected and paging.start is None and position is None:
         raise NotFoundError(f"the vulnerability {asked} is unknown here")
@@ -44,6 +46,7 @@ def show_vulnerability(query: Query) -> a.VulnerabilityAnswer:
         blast_radius=_blast_radius([header for header, _ in affected]),
         affected=tuple(answer_affected(header, found) for header, found in affected),
         next_cursor=paging.cursor_at(position),
+        complete=complete,
     )
 
 

@@ -103,7 +103,8 @@ class DatabaseAnswer(msgspec.Struct, frozen=True):
 
 
 class VulnerabilityAnswer(msgspec.Struct, frozen=True):
-    """`databases`: empty where none named it. `kev` null: no answer, or (`kev_at` null) not asked."""
+    """`databases`: empty where none named it. `kev` null: no answer, or (`kev_at` null) not asked. `complete` as of
+    `FindingList`."""
 
     id: str
     related_ids: tuple[str, ...]
@@ -113,6 +114,7 @@ class VulnerabilityAnswer(msgspec.Struct, frozen=True):
     blast_radius: BlastRadiusAnswer
     affected: tuple[AffectedAnswer, ...]
     next_cursor: str | None
+    complete: bool | None = None
 
 
 class RepositoryAnswer(msgspec.Struct, frozen=True):
@@ -125,8 +127,11 @@ class RepositoryAnswer(msgspec.Struct, frozen=True):
 
 
 class RepositoryList(msgspec.Struct, frozen=True):
+    """`complete` as of `FindingList`."""
+
     repositories: tuple[RepositoryAnswer, ...]
     next_cursor: str | None
+    complete: bool | None = None
 
 
 class PolicyAnswer(msgspec.Struct, frozen=True):
