@@ -255,6 +255,11 @@ def conclude(
         number = header.verdict.number + 1 if header.verdict else 1
         verdict = msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
         header = announce(header, verdict, turned, rules.policy.notify, now, quiet=quiet)
+    elif header.verdict is not None and verdict.reasons != header.verdict.reasons:
+        # Not another verdict, and no news; but what is shown says how the scan stands by now.
+        header = msgspec.structs.replace(
+            header, verdict=msgspec.structs.replace(header.verdict, reasons=verdict.reasons)
+        )
     header = msgspec.structs.replace(header, order=standing_order(header))
     quiet = quiet or header.left_to_summary is not None
     return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet, follows=follows), now)
