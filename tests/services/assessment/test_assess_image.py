@@ -885,3 +885,22 @@ def test_documents_and_headers_of_the_world_begin_empty():
     assert story.doc == FindingsDocument(story.ref)
     assert story.header_or_none(story.ref) is None
     assert Header(ref=story.ref).version == 0
+
+
+@pytest.mark.parametrize("state", [ScanState.FAILED, ScanState.UNSUPPORTED, ScanState.PENDING])
+def test_the_reason_of_an_image_that_stays_pending_follows_its_scan(state: ScanState) -> None:
+    """That the scan failed is another matter than that it has not come yet; it is no other verdict, and no news."""
+    story = Story(known=False)
+    story.receive(story.one.action("PUSH", tag="v1"))
+    story.drain()
+    before = story.head.verdict
+    assert before is not None
+    assert "scan PENDING" in before.reasons[0].detail
+    story.one.change(coverage=Scan(state, "ANY_WORD", Source.ENHANCED))
+    story.receive(story.one.covered())
+    story.drain()
+    after = story.head.verdict
+    assert after is not None
+    assert (story.head.scan.state, story.head.decision) == (state, Decision.PENDING)
+    assert f"scan {state}: ANY_WORD" in after.reasons[0].detail
+    assert (after.number, after.decided_at) == (before.number, before.decided_at)
