@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from chalicelib.adapters.table.findings_queries import Snapshot
 from chalicelib.domain.images.image import Child, Kind, Repository, Scan, ScanState
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import UpstreamError
@@ -149,3 +151,13 @@ def test_an_unknown_image_of_a_known_repository_is_no_typo_of_a_name(ask: Ask, p
         ({"region": "eu-west-2"}, "region"),
     ):
         assert ask(path, 404, **(known | wrong), digest=digest(7))["parameter"] == parameter
+
+
+def test_a_summary_of_a_former_version_is_read_and_does_not_count_for_none(ask: Ask, context: FakeContext) -> None:
+    context.queries.add(image(2, scan=Scan(ScanState.PENDING)))
+    former = {name: value for name, value in ask("/v1/summary").items() if name != "registries"}
+    context.queries.snapshot = Snapshot(NOW, msgspec.json.encode(former))
+    assert ask("/v1/summary")["registries"] is None
+    assert ask("/v1/images")["unscanned"] is None
+    context.clock.at = NOW + timedelta(minutes=1)
+    assert ask("/v1/images")["unscanned"] == 1

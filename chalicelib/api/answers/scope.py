@@ -30,7 +30,7 @@ _PAGE = 1000
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """`unscanned` None: this is not the first page."""
+    """`unscanned` None: this is not the first page, or the summary is of a former version and not counted by yet."""
 
     complete: bool
     unscanned: int | None
@@ -45,6 +45,8 @@ def find_scope(query: Query, paging: Paging, context: AppContext) -> Scope:
         return Scope(named.complete, sum(_unscanned_of(home, context) for home in named.homes))
     registry, region = query.get(p.REGISTRY_), query.get(p.REGION_)
     registries = read_summary(context).registries
+    if registries is None:
+        return Scope(named.complete, None)
     meant = (r for r in registries if registry in (None, r.registry) and region in (None, r.region))
     return Scope(named.complete, sum(r.unscanned for r in meant))
 

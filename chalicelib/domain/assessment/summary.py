@@ -75,7 +75,8 @@ class Summary(msgspec.Struct, frozen=True):
     `findings`: open ones by severity, of the images whose findings are known. `images_by_worst`: images by their worst
     open severity (`NONE`: nothing open, which is clean only where the scan is COMPLETE; `NOT_SCANNED`: there has been
     no complete scan, or it is an index, whose images are scanned). `repositories`: at most 100, the worst first, of
-    `repositories_total`. `registries`: all of them, by account and Region.
+    `repositories_total`. `registries`: all of them, by account and Region; null in a
+    snapshot of a former version.
     """
 
     taken_at: Annotated[datetime, msgspec.Meta(tz=True)]
@@ -87,7 +88,7 @@ class Summary(msgspec.Struct, frozen=True):
     worst: tuple[BadImage, ...]
     repositories_total: int
     repositories: tuple[RepositorySummary, ...]
-    registries: tuple[RegistrySummary, ...]
+    registries: tuple[RegistrySummary, ...] | None = None
 
 
 def summarize(rows: Iterable[SummaryRow], now: datetime) -> Summary:
