@@ -9,6 +9,7 @@ LazarettoError
 │   ├── MediaTypeError              415  a body of another type than JSON
 │   └── UnauthorizedError           401  no token, or a wrong one, where a token is asked for
 ├── NotFoundError                   404  image, tag, repository or vulnerability unknown here
+│   └── UnknownNameError            404  a registry, Region or repository that is none of ours: mistyped, most likely
 ├── ConflictError                   409  another writer was faster: read again
 ├── SettingsError                   500  environment variables missing or wrong, all of them at once
 ├── StoredPolicyError               500  the policy in force does not load any more: its number, why, and the remedy
@@ -68,6 +69,14 @@ class UnauthorizedError(InputError):
 
 class NotFoundError(LazarettoError):
     status = 404
+
+
+class UnknownNameError(NotFoundError):
+    """`parameter` is `registry`, `region` or `repository`; `hint` names the one that is most like it, or is empty."""
+
+    def __init__(self, parameter: str, name: str, hint: str = "") -> None:
+        super().__init__(f"the {parameter if parameter != 'region' else 'Region'} {name} is unknown here{hint}")
+        self.parameter = parameter
 
 
 class ConflictError(LazarettoError):

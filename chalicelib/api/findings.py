@@ -11,9 +11,10 @@ from bisect import bisect_right
 from functools import partial
 
 from chalicelib.adapters.table.findings_queries import FindingsQueries
-from chalicelib.api.answers.answering import answer_finding, answer_scan, images_behind, weakest
+from chalicelib.api.answers.answering import answer_finding, answer_scan, images_behind
 from chalicelib.api.answers.answers import FindingList
 from chalicelib.api.answers.image_answers import ScanAnswer
+from chalicelib.api.answers.scope import Scope, count_unscanned, find_scope
 from chalicelib.api.answers.walk import (
     MAX_IMAGES,
     FindingsFilter,
@@ -41,7 +42,7 @@ from chalicelib.api.framework.call import (
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.parameters import PLACE
 from chalicelib.api.framework.query import Query
-from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.header import Header, weakest
 from chalicelib.errors import ParameterError
 from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.table import ImageRow, Page
@@ -104,11 +105,13 @@ def list_findings(query: Query) -> FindingList:
         headers = images_behind(place.queries, image)
         hits, position = _of_images(place.queries, headers, wanted, SortOrder(sort), paging)
         scan = answer_scan(weakest(headers) or image)
+        scope = Scope(place.queries.is_swept(image.ref.registry, image.ref.region), count_unscanned(headers))
     else:
+        scope = find_scope(query, paging, place)
         hits, position = _of_many(place.queries, query, wanted, sort, paging)
     described = place.queries.with_texts([f for _, f in hits])
     listed = tuple(answer_finding(header, f) for (header, _), f in zip(hits, described, strict=True))
-    return FindingList(listed, scan, paging.cursor_at(position))
+    return FindingList(listed, scan, scope.complete, scope.unscanned, paging.cursor_at(position))
 
 
 def _of_images(

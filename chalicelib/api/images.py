@@ -9,7 +9,6 @@ from chalicelib.api.answers.answering import (
     answer_verdict,
     copied,
     images_behind,
-    weakest,
 )
 from chalicelib.api.answers.image_answers import (
     ImageAnswer,
@@ -19,13 +18,14 @@ from chalicelib.api.answers.image_answers import (
     TagList,
     VerdictAnswer,
 )
+from chalicelib.api.answers.scope import find_scope
 from chalicelib.api.answers.walk import MAX_IMAGES, Position, steps
 from chalicelib.api.findings import images_of
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Paging, context, find_header, find_image, find_repository, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
-from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.header import Header, weakest
 from chalicelib.domain.reconcile.scan_proof import prove_scan
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.errors import NotFoundError
@@ -35,7 +35,7 @@ from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_wa
 area = RouteGroup(__name__)
 
 
-@area.get("/v1/images", ImageList, (*p.PLACE, p.DECISION, p.SCAN_STATE, *p.PAGE))
+@area.get("/v1/images", ImageList, (*p.PLACE, p.DECISION, p.SCAN_STATE, *p.PAGE), (404,))
 def list_images(query: Query) -> ImageList:
     """Images, the worst first.
 
@@ -44,6 +44,7 @@ def list_images(query: Query) -> ImageList:
     """
     place = context()
     paging = Paging("/v1/images", query, place)
+    scope = find_scope(query, paging, place)
     rows: list[ImageRow] = []
     position: Position | None = None
     walk = steps(images_of(place.queries, query), paging.position(Position) or Position())
@@ -53,7 +54,7 @@ def list_images(query: Query) -> ImageList:
             rows.append(row)
         if len(rows) == paging.limit or seen >= MAX_IMAGES:
             break
-    return ImageList(tuple(answer_row(r) for r in rows), paging.cursor_at(position))
+    return ImageList(tuple(answer_row(r) for r in rows), scope.complete, scope.unscanned, paging.cursor_at(position))
 
 
 @area.get("/v1/image", ImageAnswer, p.IMAGE_NEEDED, (404,))

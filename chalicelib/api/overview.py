@@ -5,23 +5,14 @@ The summary comes from a snapshot, which is taken again when it is old.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
-
-import msgspec
-
 from chalicelib.api.answers.answers import PolicyAnswer, RepositoryAnswer, RepositoryList
+from chalicelib.api.answers.scope import find_scope, read_summary
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Paging, context, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
 from chalicelib.api.framework.query import Query
-from chalicelib.domain.assessment.summary import Summary, summarize
+from chalicelib.domain.assessment.summary import Summary
 
-if TYPE_CHECKING:
-    from chalicelib.context import AppContext
-
-FRESH_FOR = timedelta(seconds=60)
-SMALL_IMAGES = 20_000
 area = RouteGroup(__name__)
 
 
@@ -31,28 +22,10 @@ def show_summary(query: Query) -> Summary:
 
     A snapshot of at most 60 seconds; of more than 20,000 images the one the last sweep took. `taken_at` says when.
     """
-    place = context()
-    now = place.clock.now()
-    stored = _stored(place)
-    if stored is not None and (now - stored.taken_at < FRESH_FOR or stored.images > SMALL_IMAGES):
-        return stored
-    taken = summarize(place.queries.all_rows(), now)
-    place.table.put_snapshot(msgspec.json.encode(taken), now)
-    return taken
+    return read_summary(context())
 
 
-def _stored(place: AppContext) -> Summary | None:
-    """None where there is none, or one that another version of this code wrote."""
-    snapshot = place.queries.read_snapshot()
-    if snapshot is None:
-        return None
-    try:
-        return msgspec.json.decode(snapshot.content, type=Summary)
-    except msgspec.ValidationError:
-        return None
-
-
-@area.get("/v1/repositories", RepositoryList, (*p.PLACE, *p.PAGE))
+@area.get("/v1/repositories", RepositoryList, (*p.PLACE, *p.PAGE), (404,))
 def list_repositories(query: Query) -> RepositoryList:
     """Repositories, private and public.
 
@@ -60,12 +33,13 @@ def list_repositories(query: Query) -> RepositoryList:
     """
     place = context()
     paging = Paging("/v1/repositories", query, place)
+    scope = find_scope(query, paging, place)
     page = place.queries.repositories(paging.start, paging.limit)
     meant = [row for row in page.items if is_meant(query, row.repository)]
     listed = tuple(
         RepositoryAnswer(r.repository.registry, r.repository.region, r.repository.name, dict(r.facts)) for r in meant
     )
-    return RepositoryList(listed, paging.next_cursor(page.after))
+    return RepositoryList(listed, scope.complete, scope.unscanned, paging.next_cursor(page.after))
 
 
 @area.get("/v1/policy", PolicyAnswer)

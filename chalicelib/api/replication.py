@@ -12,6 +12,7 @@ from chalicelib.api.answers.answering import copied
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Paging, context, find_repository, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
+from chalicelib.api.framework.named import find_named
 from chalicelib.api.framework.query import Parameter, Query, flag, member
 from chalicelib.domain.images.image import Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
@@ -144,6 +145,7 @@ def show_replication(query: Query) -> ReplicationAnswer:
     """
     place = context()
     paging = Paging(ROUTE, query, place)
+    find_named(query, place)
     if query.get(p.REPOSITORY_) is None:
         return _repositories(query, paging, place)
     return _copies(find_repository(place.queries, query, "replication"), query, paging, place)

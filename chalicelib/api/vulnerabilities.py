@@ -8,6 +8,7 @@ from functools import partial
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.answers import answers as a
 from chalicelib.api.answers.answering import answer_affected, copied
+from chalicelib.api.answers.scope import find_scope
 from chalicelib.api.answers.walk import MAX_DOCUMENTS, MAX_IMAGES, Position, steps
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Paging, context, is_meant
@@ -30,6 +31,7 @@ def show_vulnerability(query: Query) -> a.VulnerabilityAnswer:
     place = context()
     asked = query.need(p.VULNERABILITY_PATH)
     paging = Paging("/v1/vulnerabilities", query, place)
+    scope = find_scope(query, paging, place)
     affected, position = _affected(place.queries, asked, query, paging)
     facts = place.queries.vulnerability(asked)
     if not facts and not affected and paging.start is None and position is None:
@@ -43,6 +45,8 @@ def show_vulnerability(query: Query) -> a.VulnerabilityAnswer:
         databases=tuple(copied(a.DatabaseAnswer, f) for f in facts),
         blast_radius=_blast_radius([header for header, _ in affected]),
         affected=tuple(answer_affected(header, found) for header, found in affected),
+        complete=scope.complete,
+        unscanned=scope.unscanned,
         next_cursor=paging.cursor_at(position),
     )
 

@@ -115,7 +115,7 @@ def _wanted(query: Query, waiver: Waiver, now: datetime) -> bool:
     vulnerability = query.get(p.VULNERABILITY_ID)
     return (
         query.get(p.WAIVER_ID) in (None, waiver.id)
-        and (vulnerability is None or canonical_id(vulnerability) == waiver.vulnerability_id)
+        and vulnerability in (None, waiver.vulnerability_id)
         and (repository is None or waiver.covers(repository))
         and (states is None or waiver.state(now) in states)
     )

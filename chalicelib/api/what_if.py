@@ -143,7 +143,7 @@ def ask_what_if(call: Call[WhatIfBody]) -> Answered[StartedAnswer]:
 @area.get("/v1/policy/what-if", WhatIfAnswer, (JOB_ID.needed(),), statuses=(404,))
 def show_what_if(query: Query) -> WhatIfAnswer:
     """What a what-if has found so far; it is complete when `state` is done. Kept for a week."""
-    return _fitted(_answer(read_what_if(query.need(JOB_ID), context())))
+    return _fitted(answer_what_if(read_what_if(query.need(JOB_ID), context())))
 
 
 def _candidate(text: str, context: Context) -> Policy:
@@ -154,7 +154,7 @@ def _candidate(text: str, context: Context) -> Policy:
         raise ParameterError("policy", f"{line}{error.path}: {error.reason}") from error
 
 
-def _answer(report: WhatIfReport) -> WhatIfAnswer:
+def answer_what_if(report: WhatIfReport) -> WhatIfAnswer:
     job = report.job
     return copied(
         WhatIfAnswer,

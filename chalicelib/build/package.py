@@ -36,6 +36,8 @@ STAGED, OUT, UNPACKED, RUNTIME = BUILD / "stage", BUILD / "package", BUILD / "un
 LEFT_OUT = ("build", "cli", "forwarder", "local")
 LAMBDA_BRINGS = ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six.py")
 NOT_INSTALLED = "Could not install dependencies"
+UNSIGNED = "/v1/admission/token"
+SUMS = "SHA256SUMS"
 RUNS = 9
 _TIME = "import sys, time; sys.path[:0] = {path!r}; t = time.perf_counter(); {work}; print(time.perf_counter() - t)"
 _BASE = "import boto3; boto3.client('dynamodb')"
@@ -96,7 +98,22 @@ def build(python: Path, stage: str, staged: Path = STAGED, out: Path = OUT) -> N
     if done.returncode or NOT_INSTALLED in said:
         raise SystemExit("chalice package failed: nothing was built that could be deployed")
     seal(out / "deployment.zip", python)
+    _edit(out / "sam.json", separate_token_route)
     shutil.copyfile(SPOKE, out / SPOKE.name)
+    write_sums(out)
+
+
+def separate_token_route(template: dict[str, Any]) -> None:
+    """Moves the route that takes a token from the API that IAM guards into the one that its condition makes.
+
+    Chalice knows one API. Within it a route cannot depend on a parameter: API Gateway serves a snapshot, which SAM
+    makes anew only when the text of the API changes."""
+    resources = template["Resources"]
+    whole = resources["RestAPI"]["Properties"]["DefinitionBody"]
+    shared = {k: v for k, v in whole.items() if k not in ("info", "paths", "securityDefinitions")}
+    own = resources["AdmissionTokenAPI"]["Properties"]
+    info = {**whole["info"], "title": own["Name"]}
+    own["DefinitionBody"] = {**shared, "info": info, "paths": {UNSIGNED: whole["paths"].pop(UNSIGNED)}}
 
 
 def prove(python: Path, stage: str) -> list[str]:
@@ -115,6 +132,12 @@ def prove(python: Path, stage: str) -> list[str]:
 def hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a folder, by its name."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def write_sums(folder: Path) -> None:
+    """As `sha256sum` writes them, of each file of the folder: `lazaretto deploy --artifact` holds to them."""
+    (folder / SUMS).unlink(missing_ok=True)
+    (folder / SUMS).write_text("".join(f"{value}  {name}\n" for name, value in hashes(folder).items()))
 
 
 def lint_template(path: Path) -> list[str]:

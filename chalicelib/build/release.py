@@ -30,12 +30,11 @@ from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
 from chalicelib import __version__
-from chalicelib.build.package import BUILD, LEFT_OUT, OUT, hashes
+from chalicelib.build.package import BUILD, LEFT_OUT, OUT, hashes, write_sums
 from chalicelib.errors import InputError
 
 RELEASE = BUILD / "release"
 ARTEFACT = ("deployment.zip", "sam.json", "spoke.json")
-SUMS = "SHA256SUMS"
 PINS = ("requirements.txt", "requirements-dev.txt")
 SEMANTIC = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
 SHOWN = 5
@@ -94,7 +93,7 @@ def assemble(tree: Path, package: Path, out: Path, changes: str) -> None:
         sha256 = hashes(out)["deployment.zip"]
         materials = bill_of_materials(bundle, sha256, pins, datetime.fromtimestamp(committed, UTC))
     (out / "sbom.cdx.json").write_text(materials)
-    (out / SUMS).write_text("".join(f"{value}  {name}\n" for name, value in hashes(out).items()))
+    write_sums(out)
 
 
 def build_wheel(tree: Path, out: Path, epoch: int) -> None:

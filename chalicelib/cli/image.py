@@ -122,9 +122,9 @@ def _open(body: dict[str, Any]) -> str | None:
 def gate_command(api: RestApi, image: Image, registry: o.Registry = None, region: o.Region = None) -> None:
     """Ask for the verdict: exit 0 for ALLOW and WARN, 1 for BLOCK, QUARANTINE, PENDING and unknown images.
 
-    2 is bad input, 3 a failure of AWS or the network: only 0 opens the gate. A tag is the digest of the last event, and
-    may lag behind the registry: in CI give the digest that was pushed, with the registry's host
-    (ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPO@sha256:...).
+    2 is bad input, a registry or repository that is unknown included, 3 a failure of AWS or the network: only 0 opens
+    the gate. A tag is the digest of the last event, and may lag behind the registry: in CI give the digest that was
+    pushed, with the registry's host (ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPO@sha256:...).
     """
     query = {"registry": registry, "region": region, **o.read_image(image)}
     try:

@@ -20,7 +20,7 @@ from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import DifferenceKind, Reconciled
 from chalicelib.domain.reconcile.scan_proof import ScanProofCause
 from chalicelib.errors import NotFoundError, TransientError, UpstreamError
-from chalicelib.services.reconcile.plan_sweep import announce, find_filling, find_homes, plan_sweep
+from chalicelib.services.reconcile.plan_sweep import announce, find_filling, find_homes, keep_listed, plan_sweep
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def reconcile_command(
     results: list[Reconciled] = []
     with output.measuring("repositories compared") as show:
         messages, unlisted = _messages(context, places, repository, dry_run)
+        if not dry_run:
+            keep_listed(messages, context)
         for done, message in enumerate(messages, 1):
             results.append(_compared(message, context, dry_run))
             show(done, len(messages))

@@ -32,6 +32,10 @@ from chalicelib.forwarder.objects import (
 )
 
 _IGNORES_FAILURE = ["Where Lazaretto does not answer, Pods start unasked (failurePolicy: Ignore)."]
+_FLOODED = [
+    "A flood of requests without a token can cause that: use --fail-closed, and name the addresses",
+    "of the control planes by the parameter AdmissionTokenSources.",
+]
 _FAILS = [
     "Where Lazaretto does not answer, no Pod starts (failurePolicy: Fail). Apply it without",
     "--fail-closed first, and see that it answers.",
@@ -125,8 +129,10 @@ def token_command(as_json: o.AsJson = False) -> None:
 Deploy with its hash; where a token is in use already, with both, the new one first:
   lazaretto deploy --stage STAGE --parameter AdmissionTokenHashes={hashed}
   lazaretto deploy --stage STAGE --parameter AdmissionTokenHashes=NEW,OLD
+and with the address ranges of your control planes: --parameter AdmissionTokenSources=CIDR,CIDR
 Then give the token to every API server, in the kubeconfig that `lazaretto webhook manifest
---self-managed` shows, and restart it. When all have it, deploy with the new hash alone.""")
+--self-managed` shows (--url: the stack's output AdmissionTokenURL), and restart it. When all
+have it, deploy with the new hash alone.""")
 
 
 def _address(url: str) -> tuple[str, str]:
@@ -162,7 +168,7 @@ def _by_forwarder(given: Forwarding, exempt: tuple[str, ...], fail_closed: bool)
 
 
 def _by_token(host: str, address: str, name: str, exempt: tuple[str, ...], fail_closed: bool) -> WebhookManifest:
-    words = [*note("control_plane.txt", host=host), *(_FAILS if fail_closed else _IGNORES_FAILURE)]
+    words = [*note("control_plane.txt", host=host), *(_FAILS if fail_closed else [*_IGNORES_FAILURE, *_FLOODED])]
     client = {"url": f"{address}/v1/admission/token"}
     return WebhookManifest(words, [webhook_configuration(AdmissionWebhook(name, client, exempt, fail_closed, {}))])
 

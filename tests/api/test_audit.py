@@ -165,7 +165,7 @@ def test_pages_together_are_the_list(ask: Ask, query: dict[str, str]) -> None:
         ({"since": "2026-03-02T00:00:00Z", "until": "2026-03-01T00:00:00Z"}, "since"),
         ({"since": "2026-03-11T00:00:00Z"}, "since"),
         ({"since": "2025-11-01T00:00:00Z"}, "since"),
-        ({"kind": "quarantine"}, "kind"),
+        ({"kind": "quarantined"}, "kind"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_by_name(ask: Ask, query: dict[str, str], parameter: str) -> None:

@@ -315,3 +315,27 @@ def test_a_cursor_of_another_version_is_refused_by_name(ask: Ask, context: FakeC
     context.queries.add(image(1), VARIED)
     old = write_cursor('{"v":0}', f"{FINDINGS} []", context.cursor_secrets, NOW)
     assert "another version" in ask(FINDINGS, 400, cursor=old)["detail"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"vulnerability_id": "cve-2026-0001"},
+        {"severity": "critical"},
+        {"min_severity": "Critical"},
+        {"status": "open", "severity": "CRITICAL"},
+        {"source": "enhanced", "severity": "CRITICAL"},
+        {"fix_available": "yes", "ecosystem": "os", "severity": "critical"},
+        {"severity": "critical", "sort": "-SEVERITY"},
+    ],
+)
+def test_ids_and_words_are_read_in_any_case(ask: Ask, context: FakeContext, query: dict[str, str]) -> None:
+    """Refused, or answered with nothing, they would read as clean."""
+    context.queries.add(image(1), [finding(1, Severity.CRITICAL), finding(2, Severity.LOW)])
+    assert [f["vulnerability_id"] for f in ask("/v1/findings", **query)["findings"]] == ["CVE-2026-0001"]
+
+
+def test_states_and_decisions_are_read_in_any_case(ask: Ask, context: FakeContext) -> None:
+    context.queries.add(image(1), [finding(1)])
+    assert len(ask("/v1/images", scan_state="complete", decision="allow,Block")["images"]) == 1
+    assert ask("/v1/vulnerabilities/cve-2026-0001")["blast_radius"]["images"] == 1

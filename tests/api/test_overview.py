@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.adapters.table.findings_queries import Snapshot
-from chalicelib.api import overview
+from chalicelib.api.answers import scope
 from tests.api.conftest import Ask
 from tests.fakes.images import finding, image
 from tests.fakes.queries import NOW, FakeContext
@@ -33,7 +33,7 @@ def test_a_snapshot_serves_for_a_minute(ask: Ask, context: FakeContext) -> None:
 def test_a_large_registry_is_left_to_the_sweep(ask: Ask, context: FakeContext, monkeypatch: pytest.MonkeyPatch) -> None:
     context.queries.add(image(1))
     ask("/v1/summary")
-    monkeypatch.setattr(overview, "SMALL_IMAGES", 0)
+    monkeypatch.setattr(scope, "SMALL_IMAGES", 0)
     context.queries.add(image(2))
     context.clock.at = NOW + timedelta(hours=1)
     assert ask("/v1/summary")["images"] == 1

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.audit.run import PINNED, ROOT, Part, State, judged_advisories, judged_by_exit, tool, verdict
 
@@ -27,6 +28,14 @@ def test_a_package_nobody_was_asked_about_is_not_clean(dependencies: tuple[dict[
     part = judged(*dependencies)
     assert part.state is State.SKIPPED
     assert "not looked up" in part.lines[0]
+
+
+def test_checkov_looks_at_every_template_that_is_deployed() -> None:
+    """The hub's is packaged; each other one is deployed as it stands."""
+    listed = yaml.safe_load((ROOT / ".checkov.yaml").read_text())["file"]
+    found = [p for p in (ROOT / "chalicelib").rglob("*.json") if "AWSTemplateFormatVersion" in p.read_text()]
+    assert found
+    assert set(listed) == {"build/package/sam.json", *(p.relative_to(ROOT).as_posix() for p in found)}
 
 
 def test_what_is_known_fails_also_beside_what_was_not_looked_up() -> None:

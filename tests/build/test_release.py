@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from chalicelib import __version__
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.api.routes import document
-from chalicelib.build.package import hashes
-from chalicelib.build.release import SUMS, assemble, check_release
+from chalicelib.build.package import SUMS, hashes
+from chalicelib.build.release import assemble, check_release
 from chalicelib.cli import app
 from chalicelib.cli.framework.client import Client
 from chalicelib.errors import InputError

@@ -11,7 +11,7 @@ from chalicelib.domain.images.finding import Package, Severity
 from chalicelib.domain.images.image import Scan, ScanState
 from tests.cli.conftest import Run
 from tests.fakes.images import finding, image, ref
-from tests.fakes.queries import FakeContext
+from tests.fakes.queries import NOW, FakeContext
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 
@@ -87,3 +87,21 @@ def test_tables_fit_with_long_and_hostile_names(
     assert max(len(line) for line in result.stdout.splitlines()) <= width
     assert "\x1b" not in result.stdout
     assert "CVE-2026-0001" in result.stdout
+
+
+def test_a_mistyped_name_is_bad_input_with_the_nearest_one(run: Run, context: FakeContext) -> None:
+    context.queries.add(image(1), [finding(1)])
+    context.queries.homes[ref(1).home] = {"reconcile_at": NOW}
+    for words in (["--repository", "team/apj"], ["--registry", "111122223334"], ["--region", "eu-west-2"]):
+        result = run("findings", *words)
+        assert (result.exit_code, result.stdout, "did you mean" in result.stderr) == (2, "", True)
+
+
+def test_what_was_never_scanned_is_said_under_the_list(run: Run, context: FakeContext) -> None:
+    context.queries.add(image(1), [finding(1)])
+    context.queries.add(image(2, scan=Scan(ScanState.PENDING)))
+    said = " ".join(run("findings", "--all").stdout.split())
+    assert "1 image lacks a complete scan" in said
+    assert "Not complete: the first sweep" in said
+    context.queries.homes[ref(1).home] = {"reconcile_at": NOW}
+    assert "Not complete" not in run("findings").stdout

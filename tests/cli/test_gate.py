@@ -13,7 +13,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import TransientError
 from tests.cli.conftest import Run
 from tests.fakes.images import digest, image, ref
-from tests.fakes.queries import FakeContext
+from tests.fakes.queries import NOW, FakeContext
 
 HOST = "111122223333.dkr.ecr.eu-west-1.amazonaws.com"
 
@@ -82,3 +82,31 @@ def test_a_busy_api_does_not_open_the_gate(run: Run, context: FakeContext, monke
 @pytest.mark.parametrize("url", ["ftp://x", "127.0.0.1:8000", "http://", "http://x/?a=b"])
 def test_an_address_that_is_none_is_bad_input(url: str) -> None:
     assert CliRunner().invoke(app, ["gate", "team/api:v1", "--url", url]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("named", "code"),
+    [
+        (f"{HOST}/team/api@{digest(9)}", 1),
+        ("team/api:v9", 1),
+        (f"{HOST}/team/apj@{digest(9)}", 2),
+        ("team/apj:v1", 2),
+        (f"{HOST.replace('1111', '1112')}/team/api@{digest(9)}", 2),
+        (f"{HOST.replace('west', 'north')}/team/api@{digest(9)}", 2),
+    ],
+)
+def test_a_mistyped_registry_or_repository_is_bad_input_and_an_unknown_image_is_none(
+    run: Run, context: FakeContext, named: str, code: int
+) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
+    context.queries.homes[ref(1).home] = {"reconcile_at": NOW}
+    result = run("gate", named)
+    assert result.exit_code == code
+    assert ("did you mean" in result.stderr) is (code == 2)
+
+
+def test_before_the_first_sweep_a_repository_that_is_not_known_yet_is_an_unknown_image(
+    run: Run, context: FakeContext
+) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
+    assert run("gate", f"{HOST}/team/apj@{digest(9)}").exit_code == 1

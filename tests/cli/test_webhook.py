@@ -314,6 +314,11 @@ def test_a_control_plane_of_ones_own_sends_a_token_and_needs_no_forwarder() -> N
     assert "annotations" not in configuration["metadata"]
 
 
+def test_with_a_token_fail_closed_is_recommended() -> None:
+    assert "use --fail-closed" in comment("--self-managed")
+    assert "use --fail-closed" not in comment("--self-managed", "--fail-closed")
+
+
 def test_the_files_of_the_api_server_are_shown_and_fit_each_other() -> None:
     text = comment("--self-managed")
     configured, kubeconfig = (

@@ -15,6 +15,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from chalicelib.build.package import write_sums
 from tests.e2e.places import ACCOUNT, REGION, ROOT_KEY, ROOT_SECRET, STAGE
 
 STACK = f"lazaretto-{STAGE}"
@@ -33,6 +34,7 @@ def alter_package(package: Path, folder: Path) -> list[str]:
     template = json.loads((package / "sam.json").read_text())
     told = altered(template)
     (folder / "sam.json").write_text(json.dumps(template))
+    write_sums(folder)
     return told
 
 

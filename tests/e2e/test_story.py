@@ -72,7 +72,7 @@ def all_is_handled(world: World, told: Told) -> Iterator[None]:
 
 def test_a_policy_that_acts_is_put_in_force(run: Run, world: World) -> None:
     shutil.copy(POLICY_FILE, run.folder)
-    applied = world.type("policy", "apply", POLICY_FILE.name).answer
+    applied = world.type("policy", "apply", POLICY_FILE.name, "--yes", "--reason", "the story begins").answer
     assert applied["changed"]
     assert applied["version"] == 1
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.build.bundle import REQUIRED
+from chalicelib.build.package import write_sums
 from chalicelib.cli import app
 from chalicelib.cli.deploy import deploy, deploy_context, stack_changes
 from chalicelib.cli.framework import output
@@ -57,6 +58,7 @@ def write_artefact(directory: Path, said: dict[str, Any] | None = None, *missing
         for name in REQUIRED:
             if name not in missing:
                 bundle.writestr(zipfile.ZipInfo(name if "." in name else f"{name}/__init__.py"), b"x")
+    write_sums(directory)
     return directory
 
 

@@ -21,7 +21,7 @@ from chalice.package import PackageOptions, ResourceBuilder, SAMTemplateGenerato
 from chalice.utils import OSUtils
 
 import app
-from chalicelib.build.package import stage_tree
+from chalicelib.build.package import separate_token_route, stage_tree
 
 ROOT = Path(__file__).parents[2]
 STAGE = "dev"
@@ -30,6 +30,7 @@ KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0d5f1c2e-6b0a-4c1e-9a44-2f1f6f3f7a10"
 EVERYTHING: dict[str, Any] = {
     "AccountRoleArns": ["arn:aws:iam::210987654321:role/lazaretto-spoke"],
     "AdmissionTokenHashes": f"{'0' * 64},{'f' * 64}",
+    "AdmissionTokenSources": "203.0.113.0/24,198.51.100.7/32",
     "AlertEmail": "registry@example.com",
     "ApiAccessLog": "true",
     "DeletionProtection": "false",
@@ -70,6 +71,7 @@ def _merged() -> dict[str, Any]:
         generator = SAMTemplateGenerator(config, PackageOptions(TypedAWSClient(session)))
         chalices = generator.generate(builder.construct_resources(config, STAGE))
     merged: dict[str, Any] = TemplateDeepMerger().merge(ours, chalices)
+    separate_token_route(merged)
     return merged
 
 

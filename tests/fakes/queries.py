@@ -23,6 +23,7 @@ from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.reconcile.difference import RepositoryFacts, is_swept
 from chalicelib.services.ports.context import PolicyVersion
 from chalicelib.services.ports.table import (
     ActionRow,
@@ -153,6 +154,10 @@ class FakeQueries:
     def repository(self, repository: Repository) -> RepositoryRow | None:
         return RepositoryRow(repository, self.homes[repository]) if repository in self.homes else None
 
+    def is_swept(self, registry: str, region: str) -> bool:
+        facts = [f for home, f in self.homes.items() if (home.registry, home.region) == (registry, region)]
+        return is_swept(map(RepositoryFacts.read, facts))
+
     def actions(self, chain: Chain) -> tuple[ActionRow, ...]:
         return self.audit.of_chain(chain)
 
@@ -201,6 +206,9 @@ class FakeRules:
 
     def read_policy(self, version: int) -> PolicyVersion:
         return PolicyVersion(version, "version: 1\n", NOW, "arn:aws:iam::111122223333:user/oncall")
+
+    def built_in(self) -> Policy:
+        return default_policy()
 
     def policy_of(self, text: str) -> Policy:
         return read_policy(text)

@@ -17,7 +17,7 @@ import boto3
 import msgspec
 from chalice.test import Client
 
-from chalicelib.api.overview import FRESH_FOR
+from chalicelib.api.answers.scope import FRESH_FOR
 from chalicelib.api.routes import document
 from chalicelib.context import AppContext
 from chalicelib.domain.alerts.alert import Alert, AlertKey

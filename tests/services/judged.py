@@ -98,6 +98,9 @@ class FakeRules:
         policy = self._read[number - 1] if number else self.default
         return Rules(policy, self._waivers.read(), number, self._table.versions[1])
 
+    def built_in(self) -> Policy:
+        return self.default
+
     def policy_of(self, text: str) -> Any:
         return read_policy(text)
 

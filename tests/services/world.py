@@ -33,6 +33,7 @@ from chalicelib.services.handlers.receive_acts import receive_acts
 from chalicelib.services.handlers.receive_alerts import receive_alerts
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
+from chalicelib.services.ports.context import PolicyVersion
 from tests.fakes.audit import FakeAudit
 from tests.fakes.index import FakeIndex
 from tests.fakes.journal import FakeJournal
@@ -167,6 +168,9 @@ class World:
     def policy_in_force(self) -> tuple[Policy, int]:
         turn("policy")
         return self.policies[-1], self.versions[0]
+
+    def read_policy(self, version: int) -> PolicyVersion:
+        return PolicyVersion(version, "version: 1\n", self.moment, "arn:aws:iam::111122223333:user/oncall")
 
     def _rules(self) -> Rules:
         return Rules(self.policies[-1], self.waivers.read(), *self.versions)

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from bench import costs
 from tests.fakes.packaged import merged, of_type, rendered
+from tests.test_docs import page
 
 API = rendered()["Resources"]["RestAPI"]["Properties"]
 PATHS: dict[str, dict[str, Any]] = API["DefinitionBody"]["paths"]
@@ -18,7 +20,7 @@ ROUTES = [(path, method) for path, methods in PATHS.items() for method in method
 READING = {"get"}
 BY_TOKEN = ("/v1/admission/token", "post")
 """The one route that IAM does not guard: a control plane asks there that cannot sign."""
-SIGNED = [route for route in ROUTES if route != BY_TOKEN]
+HASH = "a" * 64
 WHOSE = {("/v1/admission", "post"): "AdmitPolicy"}
 """Which policy lets in to a route that is neither a person's question nor a person's order."""
 
@@ -34,7 +36,7 @@ def policies() -> dict[str, list[str]]:
 
 
 def test_the_template_has_every_route_of_the_code() -> None:
-    assert sorted(ROUTES) == sorted((path, m.lower()) for path, ms in app_routes().items() for m in ms)
+    assert sorted([*ROUTES, BY_TOKEN]) == sorted((path, m.lower()) for path, ms in app_routes().items() for m in ms)
     assert len(ROUTES) > 20
 
 
@@ -45,17 +47,70 @@ def app_routes() -> dict[str, dict[str, Any]]:
     return routes
 
 
-@pytest.mark.parametrize(("path", "method"), SIGNED)
+@pytest.mark.parametrize(("path", "method"), ROUTES)
 def test_a_route_is_answered_to_nobody_whom_iam_does_not_let_in(path: str, method: str) -> None:
     assert PATHS[path][method]["security"] == [{"sigv4": []}]
     (scheme,) = API["DefinitionBody"]["securityDefinitions"].values()
     assert scheme["x-amazon-apigateway-authtype"] == "awsSigv4"
 
 
-def test_one_route_alone_is_left_to_the_code_to_guard() -> None:
-    """tests/api/test_admission.py shows that it does."""
-    assert [route for route in ROUTES if "security" not in PATHS[route[0]][route[1]]] == [BY_TOKEN]
-    assert len(SIGNED) == len(ROUTES) - 1
+def of_tokens(**parameters: Any) -> dict[str, Any]:
+    """The resources that are made where a token's hash is given."""
+    template = rendered(AdmissionTokenHashes=HASH, **parameters)
+    return {name: template["Resources"][name] for name in template["Resources"].keys() - rendered()["Resources"].keys()}
+
+
+def test_without_the_hash_of_a_token_no_route_takes_one() -> None:
+    template = rendered()
+    (api,) = of_type(template, "AWS::Serverless::Api").values()
+    assert BY_TOKEN[0] not in api["DefinitionBody"]["paths"]
+    assert "AdmissionTokenURL" not in template["Outputs"]
+    permissions = of_type(template, "AWS::Lambda::Permission").values()
+    assert not any("AdmissionToken" in json.dumps(permission) for permission in permissions)
+
+
+def test_with_one_an_api_of_its_own_has_that_route_alone() -> None:
+    """tests/api/test_admission.py shows that the code guards it."""
+    assert sorted(of_tokens()) == ["AdmissionTokenAPI", "AdmissionTokenInvocations"]
+    body = of_tokens()["AdmissionTokenAPI"]["Properties"]["DefinitionBody"]
+    path, method = BY_TOKEN
+    assert {route: list(methods) for route, methods in body["paths"].items()} == {path: [method]}
+    assert ("security" in body["paths"][path][method], "securityDefinitions" in body) == (False, False)
+    assert body["paths"][path][method]["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"].endswith(
+        "functions/${APIHandler.Arn}/invocations"
+    )
+    assert "AdmissionTokenURL" in rendered(AdmissionTokenHashes=HASH)["Outputs"]
+    source = of_tokens()["AdmissionTokenInvocations"]["Properties"]["SourceArn"]["Fn::Sub"]
+    assert source.endswith(":${AdmissionTokenAPI}/api/POST/v1/admission/token")
+
+
+def test_a_token_is_taken_from_the_given_addresses_alone() -> None:
+    def taken(**parameters: Any) -> tuple[list[str], list[str]]:
+        api = of_tokens(**parameters)["AdmissionTokenAPI"]["Properties"]
+        (statement,) = api["Auth"]["ResourcePolicy"]["CustomStatements"]
+        assert (statement["Effect"], statement["Action"]) == ("Allow", "execute-api:Invoke")
+        assert list(statement["Condition"]) == ["IpAddress"]
+        return statement["Condition"]["IpAddress"]["aws:SourceIp"], statement["Resource"]
+
+    assert taken() == (["0.0.0.0/0", "::/0"], "execute-api:/api/POST/v1/admission/token")
+    given = taken(AdmissionTokenSources="203.0.113.0/24,198.51.100.7/32")[0]
+    assert given == ["203.0.113.0/24", "198.51.100.7/32"]
+
+
+@pytest.mark.parametrize(
+    ("given", "ok"),
+    [
+        ("203.0.113.0/24", True),
+        ("203.0.113.0/24,2001:db8::/32", True),
+        ("", False),
+        ("203.0.113.7", False),
+        ("203.0.113.0/24, 198.51.100.0/24", False),
+        ("everywhere", False),
+    ],
+)
+def test_source_addresses_are_ranges(given: str, ok: bool) -> None:
+    pattern = merged()["Parameters"]["AdmissionTokenSources"]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, given)) is ok
 
 
 def test_no_policy_of_the_api_lets_anybody_else_in() -> None:
@@ -68,7 +123,7 @@ def holding(path: str, method: str) -> list[str]:
     return [n for n, allowed in policies().items() for pattern in allowed if fnmatchcase(route, pattern)]
 
 
-@pytest.mark.parametrize(("path", "method"), SIGNED)
+@pytest.mark.parametrize(("path", "method"), ROUTES)
 def test_a_route_is_in_exactly_one_policy(path: str, method: str) -> None:
     whose = WHOSE.get((path, method), "ReadPolicy" if method in READING else "ActPolicy")
     assert holding(path, method) == [whose]
@@ -98,12 +153,21 @@ def test_policies_of_two_regions_have_two_names() -> None:
 
 
 def test_a_flood_of_requests_is_turned_away() -> None:
-    all_routes, by_token = API["MethodSettings"]
+    (all_routes,) = API["MethodSettings"]
     assert (all_routes["ResourcePath"], all_routes["HttpMethod"]) == ("/*", "*")
     assert (all_routes["ThrottlingRateLimit"], all_routes["ThrottlingBurstLimit"]) == (50, 100)
-    path, method = BY_TOKEN
-    assert (by_token["ResourcePath"], by_token["HttpMethod"]) == (f"/{path.replace('/', '~1')}", method.upper())
+    (by_token,) = of_tokens()["AdmissionTokenAPI"]["Properties"]["MethodSettings"]
+    assert (by_token["ResourcePath"], by_token["HttpMethod"]) == ("/*", "*")
     assert (by_token["ThrottlingRateLimit"], by_token["ThrottlingBurstLimit"]) == (25, 50), "nobody has signed"
+
+
+def test_the_guide_says_what_a_flood_without_a_token_costs() -> None:
+    """100 ms of 512 MB are more than a refused body of the greatest length takes."""
+    (by_token,) = of_tokens()["AdmissionTokenAPI"]["Properties"]["MethodSettings"]
+    a_day = by_token["ThrottlingRateLimit"] * 24 * 60 * 60
+    most = a_day * (costs.REST_REQUEST + costs.INVOCATION + 0.05 * costs.GB_SECOND)
+    assert 9 < most < 10
+    assert "at most 10 USD a day" in page("docs/admission.md")
 
 
 def test_requests_are_logged_where_the_account_can_and_bodies_never() -> None:
@@ -114,7 +178,9 @@ def test_requests_are_logged_where_the_account_can_and_bodies_never() -> None:
     said = json.loads(setting["Format"])
     assert said["caller"] == "$context.identity.userArn"
     assert all(value.startswith("$context.") for value in said.values())
-    for settings in API["MethodSettings"]:
+    token_api = of_tokens(ApiAccessLog="true")["AdmissionTokenAPI"]["Properties"]
+    assert token_api["AccessLogSetting"] == setting
+    for settings in (*API["MethodSettings"], *token_api["MethodSettings"]):
         assert settings["DataTraceEnabled"] is False
         assert settings["LoggingLevel"] == "OFF"
     assert "header" not in setting["Format"], "a header may hold an admission token"
@@ -123,6 +189,8 @@ def test_requests_are_logged_where_the_account_can_and_bodies_never() -> None:
 def test_metrics_of_two_stages_are_not_one() -> None:
     """API Gateway counts by the name of the API."""
     assert API["DefinitionBody"]["info"]["title"] == API["Name"] == "lazaretto-dev"
+    token_api = of_tokens()["AdmissionTokenAPI"]["Properties"]
+    assert token_api["DefinitionBody"]["info"]["title"] == token_api["Name"] == "lazaretto-dev-admission-token"
 
 
 @pytest.mark.parametrize(

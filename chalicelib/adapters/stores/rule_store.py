@@ -75,6 +75,9 @@ class PolicyStore:
         version = read_versions(self._dynamo)[0]
         return self._policy(version), version
 
+    def built_in(self) -> Policy:
+        return self._default
+
     def policy_of(self, text: str) -> Policy:
         """As it would be put. Raises PolicyError."""
         return self._read(text, number=0)

@@ -42,10 +42,12 @@ from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.headers.header import Header, in_sketch
 from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.reconcile.difference import RepositoryFacts, is_swept
 from chalicelib.services.ports.table import ActionRow, ImageRow, Page, RepositoryRow, TagRow
 
 WALKED_ROWS = 10_000  # for one page of a filtered list: about 1,000 read units at most
 _SHARD_PAGE = 8
+_PAGE = 1000
 
 _Place = tuple[str, str]
 
@@ -63,6 +65,7 @@ class FindingsQueries:
     def __init__(self, dynamo: Dynamo, *, walked_rows: int = WALKED_ROWS) -> None:
         self._dynamo, self._walked_rows = dynamo, walked_rows
         self.audit = AuditQueries(dynamo)
+        self._swept: set[tuple[str, str]] = set()
 
     # --- one image
 
@@ -204,6 +207,16 @@ class FindingsQueries:
     def repository(self, repository: Repository) -> RepositoryRow | None:
         item = self._dynamo.get(repository_key(repository))
         return None if item is None else RepositoryRow(repository, read_facts(item))
+
+    def is_swept(self, registry: str, region: str) -> bool:
+        """Whether the first sweep of the registry is over. It reads all its repositories until that is so."""
+        if (registry, region) not in self._swept:
+            place = f"{registry}/{region}/"
+            listed = [repository_of(e) for e in self._named(s.REPOSITORIES, place, None, _PAGE, index=True)]
+            items = self._dynamo.get_many((repository_key(r) for r in listed), consistent=False)
+            if is_swept(RepositoryFacts.read(read_facts(item)) for item in items):
+                self._swept.add((registry, region))
+        return (registry, region) in self._swept
 
     def vulnerability(self, vulnerability_id: str) -> tuple[VulnerabilityFacts, ...]:
         """One for each database that named it; empty where none did."""

@@ -119,6 +119,7 @@ class _StoredAction(msgspec.Struct, frozen=True):
     event: str = ""
     quiet: bool = False
     ended: EndedWaivers | None = None
+    policy: int | None = None
 
     @classmethod
     def of(cls, action: PendingAction) -> _StoredAction:

@@ -11,9 +11,9 @@ from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.answers import answers as a
 from chalicelib.api.answers import image_answers as i
 from chalicelib.domain.audit.action import action_id
-from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.header import Header, weakest
 from chalicelib.domain.images.finding import Finding, Package
-from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, ScanState
+from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind
 from chalicelib.domain.reconcile.scan_proof import ScanProof
 from chalicelib.domain.reconcile.scan_rule import ScanRule
 from chalicelib.exports.package_url import package_url
@@ -34,23 +34,14 @@ def copied(kind: type[A], source: object, **given: Any) -> A:
 
 
 def images_behind(reads: FindingsQueries, image: Header) -> list[Header]:
-    """The image itself, or the images of an index; one that is not known yet as a PENDING one."""
+    """The image itself, or the images of an index; one that is not known yet as a PENDING one. What turned out to be
+    no image is not among them."""
     if image.kind is not Kind.INDEX:
         return [image]
     children = [image.ref.home.image(child.digest) for child in image.children]
     known = reads.headers(children)
-    found = (known.get(ref) or Header(ref=ref) for ref in children)
+    found = [known.get(ref) or Header(ref=ref) for ref in children]
     return [header for header in found if header.kind is not Kind.ARTIFACT]
-
-
-def weakest(headers: Sequence[Header]) -> Header | None:
-    """One whose scan is not COMPLETE, else the one scanned longest ago."""
-
-    def rank(header: Header) -> tuple[bool, float]:
-        scan = header.scan
-        return scan.state is ScanState.COMPLETE, 0.0 if scan.scanned_at is None else scan.scanned_at.timestamp()
-
-    return min(headers, key=rank, default=None)
 
 
 def name_of(ref: ImageRef, tags: Sequence[str]) -> i.ImageNameAnswer:

@@ -57,10 +57,14 @@ class FindingAnswer(msgspec.Struct, frozen=True):
 
 
 class FindingList(msgspec.Struct, frozen=True):
-    """`scan` of the one image that was asked for, else null: an empty list is clean only where it is COMPLETE."""
+    """`scan` of the one image that was asked for, else null: an empty list is clean only where it is COMPLETE.
+    `complete` false: a registry that is asked about has not been swept once, and images may be missing. `unscanned`:
+    how many images that this may be about lack a complete scan; null after the first page."""
 
     findings: tuple[FindingAnswer, ...]
     scan: ScanAnswer | None
+    complete: bool
+    unscanned: int | None
     next_cursor: str | None
 
 
@@ -100,7 +104,8 @@ class DatabaseAnswer(msgspec.Struct, frozen=True):
 
 
 class VulnerabilityAnswer(msgspec.Struct, frozen=True):
-    """`databases`: empty where none named it. `kev` null: no answer, or (`kev_at` null) not asked."""
+    """`databases`: empty where none named it. `kev` null: no answer, or (`kev_at` null) not asked. `complete`,
+    `unscanned`: as of a list of findings."""
 
     id: str
     related_ids: tuple[str, ...]
@@ -109,6 +114,8 @@ class VulnerabilityAnswer(msgspec.Struct, frozen=True):
     databases: tuple[DatabaseAnswer, ...]
     blast_radius: BlastRadiusAnswer
     affected: tuple[AffectedAnswer, ...]
+    complete: bool
+    unscanned: int | None
     next_cursor: str | None
 
 
@@ -122,7 +129,11 @@ class RepositoryAnswer(msgspec.Struct, frozen=True):
 
 
 class RepositoryList(msgspec.Struct, frozen=True):
+    """`complete`, `unscanned`: as of a list of findings."""
+
     repositories: tuple[RepositoryAnswer, ...]
+    complete: bool
+    unscanned: int | None
     next_cursor: str | None
 
 

@@ -100,7 +100,12 @@ class ImageRowAnswer(msgspec.Struct, frozen=True):
 
 
 class ImageList(msgspec.Struct, frozen=True):
+    """`complete` false: a registry that is asked about has not been swept once, and images may be missing. `unscanned`:
+    how many images of what is asked about lack a complete scan, whatever the filters; null after the first page."""
+
     images: tuple[ImageRowAnswer, ...]
+    complete: bool
+    unscanned: int | None
     next_cursor: str | None
 
 

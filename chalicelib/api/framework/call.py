@@ -24,6 +24,7 @@ from chalice.app import Request
 
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.framework import parameters as p
+from chalicelib.api.framework.named import check_named, find_named
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, Repository
@@ -59,8 +60,9 @@ def find_image(reads: FindingsQueries, query: Query) -> ImageRef:
 
 
 def find_header(reads: FindingsQueries, ref: ImageRef) -> Header:
-    """Read consistently. Raises NotFoundError."""
+    """Read consistently. Raises NotFoundError; of a registry or repository that is unknown, UnknownNameError."""
     if (header := reads.header(ref)) is None:
+        check_named(ref.home, context())
         raise NotFoundError(f"the image {ref} is unknown here")
     return header
 
@@ -79,6 +81,7 @@ def find_repository(reads: FindingsQueries, query: Query, known_for: str | None 
     if len(found) > 1 and known_for is not None:
         found = [home for home in found if facts[home].get(known_for)] or found
     if not found:
+        find_named(query, context())
         raise NotFoundError(f"the repository {name} is unknown here")
     if len(found) > 1:
         unclear = p.REGISTRY_ if len({r.registry for r in found}) > 1 else p.REGION_

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 
-from chalicelib.api.framework.query import Parameter, flag, member, moment, number, text, whole, word
+from chalicelib.api.framework.query import Form, Parameter, flag, member, moment, number, text, whole, word
 from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Severity
 from chalicelib.domain.images.image import DIGEST, REGION, REGISTRY, REPOSITORY, ScanState, Source
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.policy.waiver import MAX_TEXT, WaiverState
+from chalicelib.domain.policy.waiver import MAX_TEXT, WaiverState, canonical_id
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1000
 RATED = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW, Severity.INFORMATIONAL)
@@ -36,7 +36,15 @@ DEFAULT_SORT = "-severity"
 DEFAULT_STATUS = (FindingStatus.OPEN, FindingStatus.SUPPRESSED)
 
 _DIGEST = text(DIGEST.pattern, "sha256: and 64 lower-case hexadecimal digits", 71)
-_ID = text(r"[A-Za-z0-9][A-Za-z0-9._:+~-]*", "a vulnerability id such as CVE-2026-0001", 128)
+
+
+def _id() -> Form[str]:
+    """A vulnerability id, in any case."""
+    read, schema = text(r"[A-Za-z0-9][A-Za-z0-9._:+~-]*", "a vulnerability id such as CVE-2026-0001", 128)
+    return lambda value: canonical_id(read(value)), schema
+
+
+_ID = _id()
 
 REGISTRY_ = Parameter[str](
     "registry",

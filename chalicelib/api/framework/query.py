@@ -162,11 +162,13 @@ def text(pattern: str | None = None, what: str = "", max_length: int = MAX_TEXT)
 
 
 def word(words: Iterable[str]) -> Form[str]:
+    """One of some words, in any case."""
     allowed = [str(w) for w in words]
+    by_folded = {w.casefold(): w for w in allowed}
 
     def read(value: str) -> str:
-        if value in allowed:
-            return value
+        if (known := by_folded.get(value.casefold())) is not None:
+            return known
         meant = nearest(value, allowed)
         hint = f"; did you mean {meant}?" if meant is not None else ""
         raise ValueError(f"must be one of {', '.join(allowed)}{hint}")

@@ -41,13 +41,15 @@ class Artefact(msgspec.Struct, frozen=True):
         return json.dumps({**self.template, "Resources": resources}, indent=1, sort_keys=True).encode()
 
 
-def find_artefact(stage: str, directory: Path | None) -> Artefact:
+def find_artefact(stage: str, directory: Path | None, sums_sha256: str | None = None) -> Artefact:
     """The artefact in `directory`; without one, packages the source tree in some 30 s.
 
-    Raises InputError if there is neither, for another stage, and for an artefact that fails the checks; UpstreamError
-    if packaging fails.
+    `sums_sha256`: the SHA-256 in hex of `SHA256SUMS`, or, where the folder has none, of what `sha256sum deployment.zip
+    sam.json` prints. Raises InputError if there is neither artefact nor tree, if neither sums nor their hash say what
+    the artefact must be, for another stage, and for an artefact that fails the checks; UpstreamError if packaging
+    fails.
     """
-    return _read(directory or _package(stage), stage)
+    return _read(directory or _package(stage), stage, sums_sha256)
 
 
 def _package(stage: str) -> Path:
@@ -65,16 +67,13 @@ def _package(stage: str) -> Path:
     return TREE / "build/package"
 
 
-def _read(directory: Path, stage: str) -> Artefact:
+def _read(directory: Path, stage: str, sums_sha256: str | None) -> Artefact:
     try:
         content, text = (directory / BUNDLE).read_bytes(), (directory / TEMPLATE).read_bytes()
         sums = (directory / SUMS).read_bytes() if (directory / SUMS).exists() else None
     except OSError as error:
         raise InputError(f"{directory} must hold {BUNDLE} and {TEMPLATE}: {error.strerror}") from error
-    expected = _sums_of(sums) if sums is not None else None
-    for name, held in ((BUNDLE, content), (TEMPLATE, text)):
-        if expected is not None and expected.get(name) != hashlib.sha256(held).hexdigest():
-            raise InputError(f"{name} is not the one of the release: {SUMS} does not name its hash")
+    _check_sums(directory, {BUNDLE: content, TEMPLATE: text}, sums, sums_sha256)
     try:
         artefact = Artefact(json.loads(text), content)
         packaged = artefact.template["Parameters"]["Stage"]["Default"]
@@ -87,6 +86,21 @@ def _read(directory: Path, stage: str) -> Artefact:
     if complaints:
         raise InputError(f"{directory} is not fit to be deployed: {complaints[0]}")
     return artefact
+
+
+def _check_sums(directory: Path, held: Mapping[str, bytes], sums: bytes | None, sums_sha256: str | None) -> None:
+    """What is deployed runs with the rights of the functions: something must say what it is. Raises InputError."""
+    if sums is None and sums_sha256 is None:
+        raise InputError(f"{directory} holds no {SUMS}: add the one of the release, or give --sums-sha256")
+    found = {name: hashlib.sha256(content).hexdigest() for name, content in held.items()}
+    if sums is None:
+        sums = "".join(f"{digest}  {name}\n" for name, digest in found.items()).encode()
+    if sums_sha256 is not None and hashlib.sha256(sums).hexdigest() != sums_sha256.lower():
+        raise InputError(f"--sums-sha256 is not the hash of the {SUMS} of {directory}")
+    expected = _sums_of(sums)
+    for name, digest in found.items():
+        if expected.get(name) != digest:
+            raise InputError(f"{name} is not the one of the release: {SUMS} does not name its hash")
 
 
 def _sums_of(sums: bytes) -> dict[str, str]:

@@ -53,6 +53,10 @@ def deploy_command(
         Path | None,
         typer.Option("--artifact", metavar="DIR", help="Deploy this folder; by default the sources are packaged."),
     ] = None,
+    sums_sha256: Annotated[
+        str | None,
+        typer.Option("--sums-sha256", metavar="HASH", help="With --artifact: SHA-256 that its SHA256SUMS must have."),
+    ] = None,
     bucket: Annotated[
         str | None, typer.Option("--bucket", help="For the bundle; by default one is created for account and Region.")
     ] = None,
@@ -76,6 +80,8 @@ def deploy_command(
     given, tags = _pairs("--parameter", parameter), _pairs("--tag", tag)
     if spoke and (artifact or bucket):
         raise InputError("a spoke has no bundle: leave out --artifact and --bucket")
+    if sums_sha256 and not artifact:
+        raise InputError("--sums-sha256 goes with --artifact")
     if hub and not spoke:
         raise InputError("--hub goes with --spoke")
     context = open_deploy_context(stage, profile, region, asks=not (yes or dry_run), quiet=as_json, spoke=spoke)
@@ -84,7 +90,7 @@ def deploy_command(
         return
     former = stack = out_of_the_way(context, dry_run)
     with output.counting("reading the artefact" if artifact else "packaging"):
-        artefact = find_artefact(stage, artifact)
+        artefact = find_artefact(stage, artifact, sums_sha256)
     declared = artefact.template["Parameters"]
     # Wrong parameters are refused before anything is created.
     choose_parameters(declared, stack.parameters if stack else (), given)

@@ -53,8 +53,8 @@ class Client:
     def get(self, path: str, query: Query | None = None, *, needs: Sequence[str] = ()) -> Answer:
         """The JSON of the answer, with at least the keys `needs`; `path` is URL-encoded. Retries throttling twice.
 
-        Raises InputError (400), NotFoundError (404), ConflictError (409), DeniedError (401, 403), TransientError and
-        UpstreamError.
+        Raises InputError (400; 404 of a mistyped registry, Region or repository), NotFoundError (404), ConflictError
+        (409), DeniedError (401, 403), TransientError and UpstreamError.
         """
         return self._ask("GET", path, query or {}, None, needs)
 
@@ -154,7 +154,7 @@ def _refusal(error: urllib.error.HTTPError) -> Exception:
     if error.code == 409:
         return ConflictError(str(detail))
     if error.code == 404 and isinstance(body, dict) and body.get("status") == 404:
-        return NotFoundError(str(detail))
+        return InputError(str(detail)) if body.get("parameter") else NotFoundError(str(detail))
     if error.code in (401, 403):
         return DeniedError(f"the API says no ({error.code}): {detail}")
     if error.code == 503:
@@ -191,16 +191,18 @@ class RestApi:
         self, path: str, query: Query, name: str, limit: int | None, each: Callable[[Answer], object] | None = None
     ) -> Answer:
         """The last page with the rows of all pages in its list `name`: at most `limit`, or all (None). `each` is called
-        with every page."""
+        with every page. `unscanned` is the first page's."""
         rows: list[dict[str, Any]] = []
+        first: Answer = {}
         last: Answer = {}
         with output.counting(name) as count:
             for last in self.client.pages(path, query, name, limit):
                 rows += last[name]
+                first = first or last
                 count(len(last[name]))
                 if each:
                     each(last)
-        return {**last, name: rows}
+        return {**last, **{key: first[key] for key in ("unscanned",) if key in first}, name: rows}
 
     def print(self, answer: Answer, print_text: Callable[[Answer], object]) -> None:
         """As JSON, or with `print_text`. An answer with a cursor has more rows."""
@@ -208,6 +210,11 @@ class RestApi:
             output.print_json(answer)
             return
         print_text(answer)
+        if answer.get("unscanned"):
+            images = output.count(answer["unscanned"], "image lacks", "images lack")
+            output.say(f"{images} a complete scan: what they have is not known, and nothing here is clean for them.")
+        if answer.get("complete") is False:
+            output.say("Not complete: the first sweep of a registry is not over. See: lazaretto reconcile")
         if answer.get("next_cursor"):
             output.say("There are more: --all lists them, --limit more of them.")
 

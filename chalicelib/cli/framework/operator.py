@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from chalicelib.cli.framework import options as o
-from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.image import SUFFIXES, Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import InputError
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from chalicelib.context import AppContext
 
 _EXECUTE_API = re.compile(
-    r"[a-z0-9]+(?:-vpce-[a-z0-9]+)?\.execute-api\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?"
+    r"[a-z0-9]+(?:-vpce-[a-z0-9]+)?\.execute-api\.(?P<region>[a-z0-9-]+)\."
+    rf"(?:{'|'.join(map(re.escape, SUFFIXES))})"
 )
 Registries = Annotated[
     list[str] | None,

@@ -35,6 +35,7 @@ Profile = Annotated[str | None, typer.Option("--profile", help="Profile of your 
 RepositoryName = Annotated[str | None, typer.Option("--repository", help="Name, with or without the registry's host.")]
 PackageName = Annotated[str | None, typer.Option("--package", help="Package name; * and ? are wildcards.")]
 _PUBLIC = "public.ecr.aws"
+_PUBLIC_HOSTS = (_PUBLIC, "ecr-public.aws.com")
 _MAX = 1024
 PolicyFile = Annotated[str, typer.Argument(metavar="FILE", help="A policy file, or - for standard input.")]
 OptionalPolicyFile = Annotated[
@@ -68,8 +69,10 @@ def read_repository(text: str) -> dict[str, str]:
     if place := private_registry(host):
         if not rest:
             raise InputError(f"{text}: names no repository")
-        return {"registry": str(place.account), "region": place.region, "repository": rest}
-    if host == _PUBLIC:
+        if place.account is None:
+            raise InputError(f"{host} names no account: write ACCOUNT.dkr.ecr.{place.region}.…")
+        return {"registry": place.account, "region": place.region, "repository": rest}
+    if host in _PUBLIC_HOSTS:
         alias, _, name = rest.partition("/")
         if not name:
             raise InputError(f"{text}: write {_PUBLIC}/ALIAS/REPOSITORY")

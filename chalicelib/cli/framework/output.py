@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from chalicelib.errors import ConflictError, InputError, LazarettoError, NotFoundError
+from chalicelib.errors import ConflictError, InputError, LazarettoError, NotFoundError, UnknownNameError
 
 OK, NEGATIVE, BAD_INPUT, UPSTREAM = 0, 1, 2, 3
 WIDTH = 100
@@ -58,7 +58,7 @@ def is_interactive() -> bool:
 
 
 def exit_code(error: LazarettoError) -> int:
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | UnknownNameError):
         return BAD_INPUT
     return NEGATIVE if isinstance(error, NotFoundError | ConflictError) else UPSTREAM
 

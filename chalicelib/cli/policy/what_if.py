@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
-from chalicelib.cli.framework.client import Client, RestApi, with_api
+from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import InputError, TransientError
 
@@ -44,7 +44,8 @@ def what_if_command(
         job = str(api.client.post(ROUTE, question, needs=("id",))["id"])
         if not api.as_json:
             output.complain(f"what-if {job}: lazaretto policy what-if --job {job} shows it again")
-    api.print(_wait(str(job), api.client), lambda body: _print(body, limit))
+    answer = await_what_if(str(job), lambda: api.client.get(ROUTE, {"id": job}, needs=_NEEDS))
+    api.print(answer, lambda body: print_what_if(body, limit))
 
 
 def _days(since: str) -> int:
@@ -54,12 +55,12 @@ def _days(since: str) -> int:
     return int(found[1])
 
 
-def _wait(job: str, client: Client) -> dict[str, Any]:
-    """The complete answer. Raises TransientError without progress for PATIENCE_SECONDS."""
+def await_what_if(job: str, read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The complete answer. `read`: as far as it is. Raises TransientError without progress for PATIENCE_SECONDS."""
     last, since, rest = None, time.monotonic(), FIRST_POLL_SECONDS
     with output.measuring("images evaluated") as show:
         while True:
-            answer = client.get(ROUTE, {"id": job}, needs=_NEEDS)
+            answer = read()
             progress = (answer["shards_done"], answer["totals"]["images"])
             show(progress[1], answer["images_known"])
             if answer["state"] == "done":
@@ -72,7 +73,7 @@ def _wait(job: str, client: Client) -> dict[str, Any]:
             rest = min(1.5 * rest, LONGEST_POLL_SECONDS)
 
 
-def _print(answer: Mapping[str, Any], limit: int) -> None:
+def print_what_if(answer: Mapping[str, Any], limit: int) -> None:
     totals, rows = answer["totals"], answer["rows"]
     against = f"policy {answer['today_version']}" if answer["today_version"] else "the policy of the bundle"
     images = output.count(totals["images"], "image", "images")

@@ -208,6 +208,8 @@ def _said(judged: AdmissionJudgement, but: str | None) -> _Said:
     if asked.foreign or (header is None and not judged.watched):
         return _Said(warning=f"{sanitize(asked.text, 60)} is of no registry that Lazaretto watches: not judged")
     if asked.name is None:
+        if asked.registry is not None and asked.registry.account is None:
+            return _Said(f"{asked.shown} names a VPC endpoint, and no account", but)
         return _Said(f"{asked.shown} is no name of an image in Amazon ECR", but)
     if header is None:
         remedy = f"; if it is in ECR: lazaretto reconcile --repository {asked.name.home.name}"

@@ -194,9 +194,11 @@ def compose_summary(
     worst: Sequence[tuple[ImageRef, Decision, Sequence[int] | None]],
     now: datetime,
     archived_at: datetime | None = None,
+    *,
+    by: str | None = None,
 ) -> Alert:
-    """One alert for many verdicts: a first fill, a new policy. `before` and `after` count images by decision.
-    `archived_at`: when the first of them that has a grace is archived.
+    """One alert for many verdicts: a first fill, a new policy. `before` and `after` count images by decision. `by`: who
+    applied the policy. `archived_at`: when the first of them that has a grace is archived.
 
     `worst`: the images to name, worst first, each with its open findings by severity (None: not known, or an index);
     ten are shown. Its decision and former one are the worst of each: who was to hear of what was blocked hears that
@@ -211,13 +213,19 @@ def compose_summary(
         lines.append(
             f"What is to be quarantined anew is archived from {end} on, unless it is released or waived before"
         )
+    applied = [f"Applied by {sanitize(by, 300)}"] if by else []
     return Alert(
         event=SUMMARY,
         title=f"Summary: {sanitize(why, 80)}",
         at=now,
         decision=next((d for d in kinds if after.get(d, 0)), None),
         former=next((d for d in kinds if before.get(d, 0)), None),
-        notes=(*lines, *named, *([f"and {rest} more that are blocked or quarantined"] if rest > 0 and named else [])),
+        notes=(
+            *applied,
+            *lines,
+            *named,
+            *([f"and {rest} more that are blocked or quarantined"] if rest > 0 and named else []),
+        ),
         what_to_do=("lazaretto findings --min-severity HIGH", f"lazaretto audit --day {now:%Y-%m-%d}") if named else (),
     )
 

@@ -251,6 +251,8 @@ def conclude(
     children, the waivers by whose end alone it stands so, which people were not told yet. `told`: of the children, the
     verdicts that people are told of.
     """
+    newer = header.verdict is not None and header.policy_version < rules.policy_version
+    follows = rules.policy_version if newer else None
     header = msgspec.structs.replace(
         header,
         scan=header.readable(header.scan),
@@ -265,7 +267,7 @@ def conclude(
         header = msgspec.structs.replace(header, verdict=None, pending=() if header.act is None else (header.act,))
     if header.kind is Kind.ARTIFACT or not header.present:
         header = msgspec.structs.replace(header, decide_at=None)
-        return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet))
+        return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet, follows=follows))
     outcome = decide(header.state(children, indexes), document.findings, rules.policy, rules.waivers, now)
     decide_at = outcome.decide_at
     if rules.policy.asks_kev and any(f.open and rules.policy.asks(f) for f in document.findings):
@@ -280,9 +282,11 @@ def conclude(
         header = announce(header, verdict, turned, rules.policy.notify, now, told_by_image=by_image, quiet=quiet)
         # Where a person's release of the index ends by it, its act is news.
         quiet = quiet or (by_image and header.order is None)
+    elif header.verdict is not None:
+        header = msgspec.structs.replace(header, verdict=verdict.as_one_with(header.verdict))
     header = msgspec.structs.replace(header, order=standing_order(header), closing_at=_closing_at(header))
     quiet = quiet or header.left_to_summary is not None
-    return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet), now)
+    return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet, follows=follows), now)
 
 
 def _closing_at(header: Header) -> datetime | None:

@@ -5,6 +5,7 @@ A snapshot, not a counter: whatever was missed or counted twice yesterday is rig
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from heapq import nsmallest
@@ -60,13 +61,23 @@ class RepositorySummary(msgspec.Struct, frozen=True):
     findings: dict[Severity, int]
 
 
+class RegistrySummary(msgspec.Struct, frozen=True):
+    """`unscanned`: how many of its images lack a complete scan."""
+
+    registry: str
+    region: str
+    images: int
+    unscanned: int
+
+
 class Summary(msgspec.Struct, frozen=True):
     """Every decision, scan state and severity is there, with 0 where there is none.
 
     `findings`: open ones by severity, of the images whose findings are known. `images_by_worst`: images by their worst
     open severity (`NONE`: nothing open, which is clean only where the scan is COMPLETE; `NOT_SCANNED`: there has been
     no complete scan, or it is an index, whose images are scanned). `repositories`: at most 100, the worst first, of
-    `repositories_total`.
+    `repositories_total`. `registries`: all of them, by account and Region; null in a
+    snapshot of a former version.
     """
 
     taken_at: Annotated[datetime, msgspec.Meta(tz=True)]
@@ -78,6 +89,7 @@ class Summary(msgspec.Struct, frozen=True):
     worst: tuple[BadImage, ...]
     repositories_total: int
     repositories: tuple[RepositorySummary, ...]
+    registries: tuple[RegistrySummary, ...] | None = None
 
 
 def summarize(rows: Iterable[SummaryRow], now: datetime) -> Summary:
@@ -101,6 +113,7 @@ def summarize(rows: Iterable[SummaryRow], now: datetime) -> Summary:
         worst=tuple(_bad_image(r) for r in nsmallest(WORST_SHOWN, bad, key=_badness)),
         repositories_total=len(homes),
         repositories=tuple(homes[:REPOSITORIES_SHOWN]),
+        registries=tuple(RegistrySummary(*p, n, tally.unscanned[p]) for p, n in sorted(tally.registries.items())),
     )
 
 
@@ -123,6 +136,8 @@ class _Tally:
         self.findings = [0] * len(Severity)
         self.by_worst = {**dict.fromkeys((s.value for s in Severity), 0), NONE: 0, NOT_SCANNED: 0}
         self.homes: dict[tuple[str, str, str], RepositorySummary] = {}
+        self.registries: Counter[tuple[str, str]] = Counter()
+        self.unscanned: Counter[tuple[str, str]] = Counter()
 
     def add(self, row: SummaryRow) -> None:
         self.images += 1
@@ -130,6 +145,8 @@ class _Tally:
         self.scan_states[row.scan_state] += 1
         self.by_worst[_bucket(row)] += 1
         ref = row.ref
+        self.registries[ref.registry, ref.region] += 1
+        self.unscanned[ref.registry, ref.region] += row.scan_state is not ScanState.COMPLETE
         place = (ref.registry, ref.region, ref.repository)
         former = self.homes.get(place) or RepositorySummary(
             *place, 0, dict.fromkeys(Decision, 0), dict.fromkeys(Severity, 0)

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.channels.channel import SECRET_PATTERNS
+from chalicelib.domain.images.image import partition
 from chalicelib.domain.images.text import nearest
 from chalicelib.errors import ParameterError
 
@@ -96,18 +97,18 @@ class TemplateValues:
     def __init__(
         self, template: Mapping[str, Any], names: Mapping[str, str], parameters: Mapping[str, str], stack_id: str
     ) -> None:
-        _, partition, _, region, account, _ = stack_id.split(":", 5)
-        self._place = {"partition": partition, "region": region, "account": account}
+        _, name, _, region, account, _ = stack_id.split(":", 5)
+        self._place = {"partition": name, "region": region, "account": account}
         self._resources: Mapping[str, Any] = template["Resources"]
         self._conditions: Mapping[str, Any] = template.get("Conditions", {})
         declared = template.get("Parameters", {})
         self._values: Mapping[str, Any] = {
             **names,
             **{name: _parameter_value(text, declared.get(name, {})) for name, text in parameters.items()},
-            "AWS::Partition": partition,
+            "AWS::Partition": name,
             "AWS::Region": region,
             "AWS::AccountId": account,
-            "AWS::URLSuffix": "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com",
+            "AWS::URLSuffix": partition(region).suffix,
             "AWS::NoValue": NOTHING,
         }
         self._functions: Mapping[str, Callable[[Any], Any]] = {

@@ -32,11 +32,12 @@ def with_report(
     """The header with a report in its `pending`, where some route hears it and no alert is on its way that will say it
     (one that is being sent may have been composed already).
 
-    One of many (`act.quiet`) is left to their summary, unless `always`: what needs a person is always told.
+    One of many (`act.quiet`) is left to their summary, unless `always`: what needs a person is always told. The alert
+    of a verdict does not say who applied the policy from which the act follows.
     """
     # What a summary is to announce may take half an hour.
     on_its_way = any(isinstance(e, PendingAlert) and not e.left_to_summary for e in header.pending)
-    if (act.quiet and not always) or (event == VERDICT and on_its_way):
+    if (act.quiet and not always) or (event == VERDICT and on_its_way and act.policy is None):
         return header
     decision, former = _loud(header, act)
     if not any(hears(route, event, header.ref.repository, decision, former) for route in notify):

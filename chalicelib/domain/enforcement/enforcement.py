@@ -147,9 +147,16 @@ def _restoring(header: Header, now: datetime) -> Deferred | None:
 
 
 def with_next_act(
-    header: Header, policy: Policy, needed_by: Sequence[str], now: datetime, *, quiet: bool = False
+    header: Header,
+    policy: Policy,
+    needed_by: Sequence[str],
+    now: datetime,
+    *,
+    quiet: bool = False,
+    follows: int | None = None,
 ) -> Header:
-    """The header with its `pending` holding the act to be done next, and `hold` as it stands.
+    """The header with its `pending` holding the act to be done next, and `hold` as it stands. `follows`: the number of
+    the policy that decides the image for the first time, from which a new act follows.
 
     An act that is begun stays until its end was read, whatever is wanted by then. One that is wanted as before keeps
     its number, and what holds it, also while another one goes first (`queued`); else the number rises.
@@ -173,6 +180,8 @@ def with_next_act(
         number += 1
         held = act.held or _grace(header, act, policy, now)
         effect = PendingAct(act.kind, number, now, method=act.method, held=held, quiet=quiet)
+        if header.order is None:
+            effect = msgspec.structs.replace(effect, policy=follows)
     queued = tuple(e for n, e in enumerate(going_on) if e is not None and n != first)
     header = msgspec.structs.replace(header, pending=(effect, *notices), queued=queued, enforcement_number=number)
     if news and effect.held is not None and effect.held.why is Holding.GRACE:

@@ -14,11 +14,11 @@ from enum import StrEnum
 import msgspec
 
 from chalicelib.domain.images.image import DIGEST, REPOSITORY, Repository
-from chalicelib.domain.images.names import ImageName, repository_at
+from chalicelib.domain.images.names import AWS_DOMAINS, ImageName, repository_at
 
 _HOST = re.compile(
     r"(?P<scheme>https?://)?(?P<host>\d{12}\.dkr[.-]ecr(?:-fips)?\.[a-z0-9-]{4,40}"
-    r"\.(?:amazonaws\.com(?:\.cn)?|on\.aws|on\.amazonwebservices\.com\.cn)|public\.ecr\.aws)/",
+    rf"\.(?:{'|'.join(map(re.escape, sorted(AWS_DOMAINS)))})|public\.ecr\.aws|ecr-public\.aws\.com)/",
     re.ASCII,
 )
 _REFERENCE = re.compile(

@@ -293,6 +293,16 @@ def _order(header: Header) -> tuple[object, str]:
     return header.pushed_at, header.ref.digest
 
 
+def weakest(headers: Iterable[Header]) -> Header | None:
+    """One whose scan is not COMPLETE, else the one scanned longest ago: as an index is scanned, by its images."""
+
+    def rank(header: Header) -> tuple[bool, float]:
+        scan = header.scan
+        return scan.state is ScanState.COMPLETE, 0.0 if scan.scanned_at is None else scan.scanned_at.timestamp()
+
+    return min(headers, key=rank, default=None)
+
+
 def has_last_word(twin: Header) -> bool:
     """Whether it is gone and still counts: it had closed the doors, or a waiver had excused what would have. Whom that
     excuse does not cover, for him it still does."""

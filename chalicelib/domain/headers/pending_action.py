@@ -89,7 +89,8 @@ class PendingAct(msgspec.Struct, frozen=True):
 
     `method` of a quarantine; `held`: why it is not done now; once begun, `by` whom it was wanted (`rule:<id>`,
     `person:<name>`, `system`), `why` in a sentence, and the state found `before` it. `quiet`: one of many, announced by
-    a summary. `reported`: what people know of it already (that it failed, that a restore is slow).
+    a summary. `reported`: what people know of it already (that it failed, that a restore is slow). `policy`: the number
+    of the policy from which it follows; None: of none alone.
     """
 
     kind: ActionType
@@ -102,6 +103,7 @@ class PendingAct(msgspec.Struct, frozen=True):
     before: str = ""
     quiet: bool = False
     reported: tuple[str, ...] = ()
+    policy: int | None = None
 
     @property
     def key(self) -> str:

@@ -13,12 +13,39 @@ import msgspec
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 REGISTRY = re.compile(r"[0-9]{12}|public/[a-z0-9][a-z0-9._-]{0,49}")
-REGION = re.compile(r"[a-z]{2,3}(-[a-z]+){1,3}-[0-9]{1,2}")
+REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}")
 REPOSITORY = re.compile(r"(?:[a-z0-9]+(?:[._-]+[a-z0-9]+)*/)*[a-z0-9]+(?:[._-]+[a-z0-9]+)*")
 PUBLIC_REGION = "us-east-1"
+
+
+class Partition(msgspec.Struct, frozen=True):
+    """`regions`: how the names of its Regions begin. `suffix`, `dual_stack`: how the hosts of its registries end.
+
+    Source: partitions.json of botocore, whose `api.` of dual-stack APIs is `on.` for registries (ECR user guide,
+    "Making requests over IPv6"). Read at run time it would cost each function its import.
+    """
+
+    name: str
+    regions: str
+    suffix: str
+    dual_stack: str
+
+
+PARTITIONS = (
+    Partition("aws-cn", "cn-", "amazonaws.com.cn", "on.amazonwebservices.com.cn"),
+    Partition("aws-eusc", "eusc-", "amazonaws.eu", "on.amazonwebservices.eu"),
+    Partition("aws-iso", "us-iso-", "c2s.ic.gov", "on.aws.ic.gov"),
+    Partition("aws-iso-b", "us-isob-", "sc2s.sgov.gov", "on.aws.scloud"),
+    Partition("aws-iso-e", "eu-isoe-", "cloud.adc-e.uk", "on.cloud-aws.adc-e.uk"),
+    Partition("aws-iso-f", "us-isof-", "csp.hci.ic.gov", "on.aws.hci.ic.gov"),
+    Partition("aws-us-gov", "us-gov-", "amazonaws.com", "on.aws"),
+    Partition("aws", "", "amazonaws.com", "on.aws"),
+)
+"""A Region is of the first whose beginning it has."""
+SUFFIXES = tuple(sorted({one.suffix for one in PARTITIONS}))
 _TEXT = re.compile(
-    r"(?:(?P<account>[0-9]{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?|public\.ecr\.aws/(?P<alias>[^/]+))"
-    r"/(?P<repository>[^@:]+)@(?P<digest>sha256:[0-9a-f]{64})"
+    rf"(?:(?P<account>[0-9]{{12}})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.(?:{'|'.join(map(re.escape, SUFFIXES))})"
+    r"|public\.ecr\.aws/(?P<alias>[^/]+))/(?P<repository>[^@:]+)@(?P<digest>sha256:[0-9a-f]{64})"
 )
 
 
@@ -43,15 +70,14 @@ class Repository(msgspec.Struct, frozen=True, order=True):
 
     @property
     def arn(self) -> str:
-        return f"arn:{partition(self.region)}:ecr:{self.region}:{self.registry}:repository/{self.name}"
+        return f"arn:{partition(self.region).name}:ecr:{self.region}:{self.registry}:repository/{self.name}"
 
     @property
     def uri(self) -> str:
         """As docker would pull from it."""
         if self.public:
             return f"public.ecr.aws/{self.registry.removeprefix('public/')}/{self.name}"
-        suffix = ".cn" if self.region.startswith("cn-") else ""
-        return f"{self.registry}.dkr.ecr.{self.region}.amazonaws.com{suffix}/{self.name}"
+        return f"{self.registry}.dkr.ecr.{self.region}.{partition(self.region).suffix}/{self.name}"
 
     def image(self, digest: str) -> ImageRef:
         return ImageRef(self.registry, self.region, self.name, digest)
@@ -111,10 +137,8 @@ def restore_command(ref: ImageRef) -> str:
     )
 
 
-def partition(region: str) -> str:
-    if region.startswith("cn-"):
-        return "aws-cn"
-    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
+def partition(region: str) -> Partition:
+    return next(one for one in PARTITIONS if region.startswith(one.regions))
 
 
 class Source(StrEnum):

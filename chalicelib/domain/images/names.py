@@ -13,6 +13,7 @@ import msgspec
 
 from chalicelib.domain.images.image import (
     DIGEST,
+    PARTITIONS,
     PUBLIC_REGION,
     REGION,
     REPOSITORY,
@@ -61,26 +62,16 @@ class PublicRegistry(msgspec.Struct, frozen=True):
         return home.public and home.registry.removeprefix("public/") in self.aliases
 
 
-# Also the hosts of FIPS and dual-stack endpoints, and those of other partitions. A port does not make another registry,
-# and may begin with any number of zeros (Go, net.Dial).
+# Also the hosts of FIPS and dual-stack endpoints. The own name of a VPC endpoint names no account. A port does not make
+# another registry, and may begin with any number of zeros (Go, net.Dial).
 _PRIVATE = re.compile(
-    r"(?P<account>[0-9]{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?P<domain>[a-z0-9.-]+)(?::0*[0-9]{1,5})?"
+    r"(?:(?P<account>[0-9]{12})|(?P<endpoint>vpce-[a-z0-9-]+))\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)"
+    r"\.(?P<domain>[a-z0-9.-]+)(?::0*[0-9]{1,5})?"
 )
 _PUBLIC = re.compile(r"(?:public\.ecr\.aws|ecr-public\.aws\.com)(?::0*[0-9]{1,5})?")
-_AWS_DOMAINS = frozenset(
-    {
-        "amazonaws.com",
-        "amazonaws.com.cn",
-        "c2s.ic.gov",
-        "cloud.adc-e.uk",
-        "csp.hci.ic.gov",
-        "on.amazonwebservices.com.cn",
-        "on.aws",
-        "sc2s.sgov.gov",
-    }
-)
-"""Where AWS answers, by partition and for dual-stack (botocore, partitions.json; ECR user guide, "Making requests over
-IPv6"). The owner of another domain can put the name of any registry before it."""
+_ENDPOINTS = frozenset(f"vpce.{one.suffix}" for one in PARTITIONS)
+AWS_DOMAINS = _ENDPOINTS.union(*((one.suffix, one.dual_stack) for one in PARTITIONS))
+"""Where AWS answers for a registry. The owner of another domain can put the name of any registry before it."""
 _LATEST = "latest"
 _LONGEST = 1000
 
@@ -121,11 +112,13 @@ def image_name(text: str | None) -> ImageName | None:
 
 
 def private_registry(text: str) -> RegistryPlace | None:
-    """The private registry whose host AWS answers for, account and Region named; None: the text begins with none."""
+    """The private registry whose host AWS answers for; `account` None: the host is a VPC endpoint's own name.
+    None: the text begins with no such host."""
     m = _PRIVATE.fullmatch(text.strip().partition("/")[0].lower())
-    if m is None or m["domain"].removesuffix(".") not in _AWS_DOMAINS or not REGION.fullmatch(m["region"]):
+    if m is None or not REGION.fullmatch(m["region"]):
         return None
-    return RegistryPlace(m["region"], m["account"])
+    domain = m["domain"].removesuffix(".")
+    return RegistryPlace(m["region"], m["account"]) if domain in (AWS_DOMAINS if m["account"] else _ENDPOINTS) else None
 
 
 def repository_at(host: str, path: str) -> Repository | None:
@@ -133,7 +126,8 @@ def repository_at(host: str, path: str) -> Repository | None:
     if _PUBLIC.fullmatch(host):
         alias, _, name = path.partition("/")
         return Repository(f"public/{alias}", PUBLIC_REGION, name) if alias and REPOSITORY.fullmatch(name) else None
-    if not (m := _PRIVATE.fullmatch(host)) or not REPOSITORY.fullmatch(path):
+    m = _PRIVATE.fullmatch(host)
+    if m is None or m["endpoint"] or not REPOSITORY.fullmatch(path):
         return None
     return Repository(m["account"], m["region"], path)
 
@@ -141,6 +135,7 @@ def repository_at(host: str, path: str) -> Repository | None:
 _CONSOLES = {
     "aws": "console.aws.amazon.com",
     "aws-cn": "console.amazonaws.cn",
+    "aws-eusc": "console.amazonaws-eusc.eu",
     "aws-us-gov": "console.amazonaws-us-gov.com",
 }
 
@@ -149,7 +144,8 @@ def console_url(ref: ImageRef, source: Source | None) -> str:
     """The finding list in the AWS console: Inspector's page of the image, else ECR's; a public image's gallery page."""
     if ref.home.public:
         return f"https://gallery.ecr.aws/{quote(ref.registry.removeprefix('public/'))}/{quote(ref.repository)}"
-    console, region = f"https://{_CONSOLES[partition(ref.region)]}", quote(ref.region, safe="")
+    console = f"https://{_CONSOLES.get(partition(ref.region).name, _CONSOLES['aws'])}"
+    region = quote(ref.region, safe="")
     if source is Source.ENHANCED:
         image = quote(f"{ref.repository}/{ref.digest}", safe="")
         return f"{console}/inspector/v2/home?region={region}#/findings/container-image/{image}"

@@ -111,6 +111,12 @@ class Verdict(msgspec.Struct, frozen=True):
         """Whether nothing a person would want to know has changed: decision, rules, and what they matched."""
         return other is not None and self.decision is other.decision and _gist(self) == _gist(other)
 
+    def as_one_with(self, former: Verdict) -> Verdict:
+        """Of the same gist: it stands under the number and time of `former`, with what is so now in its reasons."""
+        return msgspec.structs.replace(
+            self, number=former.number, policy_version=former.policy_version, decided_at=former.decided_at
+        )
+
     @property
     def standing(self) -> VerdictSummary:
         reasons = self.reasons

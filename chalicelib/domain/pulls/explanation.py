@@ -88,7 +88,7 @@ def access_advice(evidence: Evidence) -> Iterator[str]:
     role = refusal.role or evidence.role
     who = role or "the role that pulls"
     if refusal.layers:
-        bucket = f"arn:{partition(home.region)}:s3:::prod-{home.region}-starport-layer-bucket/*"
+        bucket = f"arn:{partition(home.region).name}:s3:::prod-{home.region}-starport-layer-bucket/*"
         yield f"Let the policy of the VPC's S3 endpoint allow s3:GetObject on {bucket}."
         return
     yield f"Allow {who}: {TOKEN} on *, and {' and '.join(IMAGE_ACTIONS)} on {home.arn} (or attach {PULL_ONLY})."

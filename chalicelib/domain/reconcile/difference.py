@@ -5,7 +5,7 @@ Other facts of a repository's item (who changed it, its settings) are shown by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -152,7 +152,7 @@ class ReconcileProgress(msgspec.Struct, frozen=True):
 class RepositoryFacts(msgspec.Struct, frozen=True):
     """What sweeps read of a repository's item; names are those of the stored attributes. `reconcile_at`: last compared;
     `reconcile_findings_at`: findings are known up to then; `public_at`: last compared, of a public repository;
-    `has_copies`: a replication sweep found destinations."""
+    `has_copies`: a replication sweep found destinations; `filling_at`: the first sweep of its registry listed it."""
 
     created_at: datetime | None = None
     deleted_at: datetime | None = None
@@ -161,6 +161,7 @@ class RepositoryFacts(msgspec.Struct, frozen=True):
     public_at: datetime | None = None
     reconcile: Memory = Memory()
     has_copies: bool = False
+    filling_at: datetime | None = None
 
     @classmethod
     def read(cls, stored: Mapping[str, object]) -> RepositoryFacts:
@@ -177,6 +178,17 @@ class RepositoryFacts(msgspec.Struct, frozen=True):
     def is_unlisted(self) -> bool:
         """A public repository that a sweep found gone, and that no sweep has listed since."""
         return self.deleted_at is not None and not (self.public_at is not None and self.public_at > self.deleted_at)
+
+    @property
+    def is_compared(self) -> bool:
+        return self.reconcile_at is not None or self.public_at is not None
+
+
+def is_swept(known: Iterable[RepositoryFacts]) -> bool:
+    """Whether the first sweep of a registry is over: every repository that it listed has been compared, or is gone."""
+    facts = tuple(known)
+    awaited = (f for f in facts if f.filling_at is not None and not f.is_compared and not f.is_deleted)
+    return any(f.is_compared for f in facts) and not any(awaited)
 
 
 TIMES = tuple(name for name in RepositoryFacts.__struct_fields__ if name.endswith("_at"))

@@ -64,7 +64,9 @@ class Story:
     def _policy(self, page: StoryPage) -> None:
         page.happens("A policy is put in force that acts: what is critical and can be fixed is quarantined.")
         page.shows(POLICY_FILE.read_text())
-        applied = page.types("policy", "apply", POLICY_FILE.name)
+        applied = page.types(
+            "policy", "apply", POLICY_FILE.name, "--skip-what-if", "--yes", "--reason", "the story begins"
+        )
         self.world.settle()
         page.expects("the policy is in force", applied["changed"] and applied["version"] == 1)
 

@@ -66,6 +66,8 @@ def _is_watched(image: AskedImage, context: Context) -> bool:
     registry = image.registry
     if registry is None:
         return False
+    if registry.account is None:
+        return any(one.region == registry.region for one in context.registries)
     if registry in context.registries:
         return True
     return RegistryPlace(registry.region) in context.registries and registry.account == context.own_account()

@@ -22,7 +22,7 @@ from chalicelib.domain.enforcement.act_words import is_left_alone
 from chalicelib.domain.enforcement.enforcement import DesiredState, is_freed, wanted, wants_quarantine
 from chalicelib.domain.events.message import Act, Decide, Delivery, Message, Metric, Refresh
 from chalicelib.domain.events.sweep_message import SyntheticEvent
-from chalicelib.domain.headers.header import OUTGROWN, Header, Rules, as_same_digest, has_last_word
+from chalicelib.domain.headers.header import OUTGROWN, Header, Rules, as_same_digest, has_last_word, weakest
 from chalicelib.domain.headers.pending_action import (
     EndedWaivers,
     Holding,
@@ -32,7 +32,7 @@ from chalicelib.domain.headers.pending_action import (
     queue_of,
 )
 from chalicelib.domain.images.finding import FindingsDocument
-from chalicelib.domain.images.image import MOST_RELATED, ImageRef, Kind, Source
+from chalicelib.domain.images.image import MOST_RELATED, ImageRef, Kind, Scan, Source
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.errors import ConflictError, ContendedError, OversizedError
 from chalicelib.services.channels.announce import announce
@@ -47,7 +47,7 @@ def decide_image(
     indexes = indexes_of(header, context)
     children = members_of(header, context)
     return conclude(
-        header,
+        as_scanned(header, children),
         document,
         rules,
         now,
@@ -58,6 +58,14 @@ def decide_image(
         told=[c.verdict for c in children if c is not None and c.verdict is not None and c.announced is c.decision],
         quiet=quiet,
     )
+
+
+def as_scanned(header: Header, members: Sequence[Header | None]) -> Header:
+    """An index is scanned as far as its images are. When they were is theirs: it does not hear of every scan."""
+    weak = weakest(member or Header(ref=header.ref) for member in members)
+    if header.kind is not Kind.INDEX or weak is None:
+        return header
+    return msgspec.structs.replace(header, scan=Scan(weak.scan.state, weak.scan.reason))
 
 
 def desired_state(header: Header, rules: Rules, context: Context) -> DesiredState:
@@ -347,12 +355,12 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
     """Has the images decided again whose verdict hangs on this one.
 
     Indexes hear of a child that blocks or is quarantined when it gets worse or less bad, of any other when its decision
-    changes: not of every finding. The same digest in public repositories hears of every verdict: what is excused here
-    may not be excused there.
+    or the state of its scan changes: not of every finding. The same digest in public repositories hears of every
+    verdict: what is excused here may not be excused there.
     """
     home, quiet = put.ref.home, changed.quiet
     turned = changed.again or put.exists is not before.exists or put.kind is not before.kind
-    if turned or put.standing != before.standing:
+    if turned or put.standing != before.standing or put.scan.state is not before.scan.state:
         for parent in put.parents:
             context.outbox.send("scans", Decide(home.image(parent), "child", quiet=quiet))
     if not home.public and (turned or put.verdict != before.verdict):

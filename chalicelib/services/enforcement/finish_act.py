@@ -85,7 +85,7 @@ def finish_act(
     Raises TransientError when other writers are faster again and again.
     """
     event = RESTORE if note is not None and not reached else VERDICT
-    note = note if reached or note else GIVEN_UP
+    note = _with_policy(note, effect, context) if reached else note or GIVEN_UP
     record_act(header, effect, state.words, context, note)
     if effect.kind is ActionType.UNBLOCK and not state.denies:
         # The Deny of those that are left is gone: it was taken out, or a worker died before it saw them added. It comes
@@ -110,6 +110,14 @@ def finish_act(
 
     stored = Stored(header, header.revision)
     write_header(header.ref, finished, context, stored=stored, rules=rules, busy_seconds=BUSY_SECONDS)
+
+
+def _with_policy(note: str | None, effect: PendingAct, context: Context) -> str | None:
+    """An act that follows from a policy names it, and who applied it."""
+    if effect.policy is None:
+        return note
+    follows = f"it follows from policy {effect.policy}, applied by {context.rules.read_policy(effect.policy).put_by}"
+    return f"{note}; {follows}" if note else follows
 
 
 def put_act(before: Header, after: Header, rules: Rules, context: Context, *, sends: bool = True) -> Header:

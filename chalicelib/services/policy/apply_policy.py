@@ -17,6 +17,8 @@ from chalicelib.errors import ConflictError, PolicyError
 from chalicelib.services.ports.context import Context, PolicyVersion
 
 SUBJECT = "policy"
+LONGEST_DIFFERENCE = 4_000
+"""Characters of a record: what is cut off is in the stored text of the policy."""
 
 
 def record_policy(put: PolicyVersion, context: Context, reason: str = "") -> bool:
@@ -50,13 +52,16 @@ def document_of(put: PolicyVersion, context: Context) -> dict[str, Any] | None:
 
 
 def _difference(put: PolicyVersion, context: Context) -> str:
-    """What it changed; for the first one that was put only what it is: what came with the bundle may be another now."""
+    """What it changed; the first one that was put, of the policy of the bundle that is installed now."""
+    document = document_of(put, context)
     if put.number == 1:
-        return "the first policy that was put"
-    former, document = document_of(context.rules.read_policy(put.number - 1), context), document_of(put, context)
+        former: dict[str, Any] | None = context.rules.built_in().document
+    else:
+        former = document_of(context.rules.read_policy(put.number - 1), context)
     if former is None or document is None:
         return f"policy {put.number - 1 if former is None else put.number} does not load any more"
-    return difference_words(policy_differences(former, document))
+    words = difference_words(policy_differences(former, document), LONGEST_DIFFERENCE)
+    return f"the first policy that was put, against the built-in one: {words}" if put.number == 1 else words
 
 
 def _name(version: int) -> str:

@@ -35,7 +35,7 @@ from chalicelib.domain.whatif.report import (
 from chalicelib.domain.whatif.what_if import Question, WhatIfCase, moments_of, weigh
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.assessment.requeue import requeue
-from chalicelib.services.assessment.write_header import indexes_of, members_of
+from chalicelib.services.assessment.write_header import as_scanned, indexes_of, members_of
 from chalicelib.services.ports.answers import header_of
 from chalicelib.services.ports.context import Context
 
@@ -51,7 +51,7 @@ def gather_case(
     above |= {header.ref}
     members = members_of(header, context)
     inside = (None if h is None or h.ref in above else gather_case(h, question, context, above) for h in members)
-    return WhatIfCase(header, document, tuple(indexes_of(header, context)), tuple(inside))
+    return WhatIfCase(as_scanned(header, members), document, tuple(indexes_of(header, context)), tuple(inside))
 
 
 def _with_known_kev(document: FindingsDocument, question: Question, context: Context) -> FindingsDocument:

@@ -128,15 +128,17 @@ class _Run:
         self.rollout = self.context.table.put_rollout(msgspec.structs.replace(self.rollout, **changes))
 
     def _end(self) -> None:
-        version = self.rollout.policy_version
+        version, by = self.rollout.policy_version, None
         if version:
-            record_policy(self.context.rules.read_policy(version), self.context)
+            put = self.context.rules.read_policy(version)
+            record_policy(put, self.context)
+            by = put.put_by
         name = f"policy {version}" if version else "the policy of a new bundle"
         rollout, now = self.rollout, self.context.clock.now()
         policy, begun_at = self.context.rules.current().policy, rollout.begun_at or now
         grace = timedelta(minutes=policy.quarantine.grace_minutes)
         archived_at = begun_at + grace if grace and policy.enforcing else None
-        summary = compose_summary(name, rollout.before or {}, rollout.found, rollout.worst, now, archived_at)
+        summary = compose_summary(name, rollout.before or {}, rollout.found, rollout.worst, now, archived_at, by=by)
         key = AlertKey(f"ALERT#ROLLOUT#{version}", begun_at, subject="policy")
         announce(summary, key, self.context)
         self._keep(announced=True)

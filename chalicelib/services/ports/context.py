@@ -114,6 +114,9 @@ class RuleBook(Protocol):
     def policy_in_force(self) -> tuple[Policy, int]:
         """As stored now, with its version; waivers are not read."""
 
+    def built_in(self) -> Policy:
+        """The one that came with the bundle: in force until another is put."""
+
     def policy_of(self, text: str) -> Policy:
         """As it would be put. Raises PolicyError."""
 

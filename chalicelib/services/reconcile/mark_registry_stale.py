@@ -12,7 +12,7 @@ from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import Refresh
 from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepRepository
-from chalicelib.domain.images.image import Repository, ScanState
+from chalicelib.domain.images.image import Kind, Repository, ScanState
 from chalicelib.domain.reconcile.registry_listing import DOUBTED_AFTER, compose_unreachable_alert
 from chalicelib.errors import UpstreamError
 from chalicelib.services.channels.announce import announce
@@ -29,7 +29,8 @@ def mark_images_stale(home: Repository, compared_at: datetime | None, context: C
     now = context.clock.now()
     if compared_at is not None and now - compared_at < DOUBTED_AFTER:
         return 0
-    read = (h for h in context.table.headers_of(home) if h.exists and h.scan.state is ScanState.COMPLETE)
+    images = (h for h in context.table.headers_of(home) if h.kind is Kind.IMAGE and h.exists)
+    read = (h for h in images if h.scan.state is ScanState.COMPLETE)
     refreshes = [Refresh(header.ref, now, header.scan.source, quiet=True, doubted=True) for header in read]
     context.outbox.send_all("scans", refreshes)
     return len(refreshes)

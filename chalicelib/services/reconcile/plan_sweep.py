@@ -77,14 +77,24 @@ def send_plan(plan: PlanSweep, found: SweepPlan, context: Context) -> int:
 
 
 def _send(messages: Iterable[SweepRepository], count: int, plan: PlanSweep, context: Context) -> int:
-    began, sent = context.clock.now(), 0
-    for sent, message in enumerate(messages, 1):
+    began, sent, left = context.clock.now(), 0, list(messages)
+    keep_listed(left[:1], context)
+    for sent, message in enumerate(left, 1):
+        # The next one first: else the sweep would look over when those that were sent are compared.
+        keep_listed(left[sent : sent + 1], context)
         context.outbox.send("sweeps", message)
         if sent < count and context.clock.now() - began > PATIENCE:
             rest = msgspec.structs.replace(plan, after=message.repository.path, attempt=0)
             context.outbox.send("sweeps", rest)
             break
     return sent
+
+
+def keep_listed(messages: Iterable[SweepRepository], context: Context) -> None:
+    """Keeps that the first sweep of a registry listed these, before any is compared: until all are, it is not over."""
+    for message in messages:
+        if message.filling:
+            context.table.store_repository(message.repository, {"filling_at": message.started_at})
 
 
 def announce(started_at: datetime, context: Context) -> None:
@@ -173,12 +183,13 @@ def plan_public(plan: PlanSweep, context: Context) -> int:
     homes = sorted(there, key=lambda home: home.path)
     left = [home for home in homes if plan.after is None or home.path > plan.after]
     handed = msgspec.json.encode(registry).decode()
-    messages = (SweepRepository(plan.sweep, home, plan.started_at, handed) for home in left)
+    listed_at = [facts.public_at for facts in known.values() if facts.public_at is not None]
+    first = not any(at < plan.started_at for at in listed_at)
+    messages = (SweepRepository(plan.sweep, home, plan.started_at, handed, filling=first) for home in left)
     sent = _send(messages, len(left), plan, context)
     if homes and sent == len(left):
         # Where no public repository was listed before this sweep one summary announces what it finds.
-        listed_at = (facts.public_at for facts in known.values() if facts.public_at is not None)
-        filling = None if any(at < plan.started_at for at in listed_at) else plan.started_at
+        filling = plan.started_at if first else None
         for shard in range(SHARDS):
             context.outbox.send("sweeps", MatchSameDigest(shard, filling=filling), MATCHED_AFTER.total_seconds())
     return sent

@@ -37,7 +37,7 @@ def test_a_parameter_far_from_all_names_is_refused_with_all_of_them() -> None:
     ("name", "value", "reason"),
     [
         ("severity", "SEVERE", "must be one of CRITICAL"),
-        ("severity", "critical", "did you mean CRITICAL?"),
+        ("severity", "critcal", "did you mean CRITICAL?"),
         ("severity", "HIGH,", "must be one of"),
         ("min_severity", "UNKNOWN", "must be one of CRITICAL, HIGH, MEDIUM, LOW, INFORMATIONAL"),
         ("limit", "0", "whole number from 1 to 1000"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.build.package import write_sums
 from chalicelib.cli.deploy import artefact
 from chalicelib.cli.deploy.artefact import find_artefact
 from chalicelib.errors import InputError, UpstreamError
@@ -46,6 +47,7 @@ def test_a_folder_without_it_is_no_artefact(tmp_path: Path, name: str) -> None:
 )
 def test_what_cannot_be_read_is_no_artefact(tmp_path: Path, name: str, content: str) -> None:
     (write_artefact(tmp_path) / name).write_text(content)
+    write_sums(tmp_path)
     with pytest.raises(InputError, match="holds no artefact of Lazaretto"):
         find_artefact("dev", tmp_path)
 
@@ -71,6 +73,38 @@ def test_the_hashes_of_a_release_are_held_to(tmp_path: Path) -> None:
         find_artefact("dev", tmp_path)
 
 
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_folder_without_hashes_is_not_deployed(tmp_path: Path) -> None:
+    """Who can write the folder would run code with the rights of the functions."""
+    (write_artefact(tmp_path) / "SHA256SUMS").unlink()
+    with pytest.raises(InputError, match="holds no SHA256SUMS: add the one of the release, or give --sums-sha256"):
+        find_artefact("dev", tmp_path)
+
+
+def test_the_hash_of_the_hashes_is_held_to(tmp_path: Path) -> None:
+    sums = (write_artefact(tmp_path) / "SHA256SUMS").read_bytes()
+    assert find_artefact("dev", tmp_path, sha256(sums).upper()).bundle
+    with (tmp_path / "deployment.zip").open("ab") as bundle:
+        bundle.write(b"x")
+    write_sums(tmp_path)
+    with pytest.raises(InputError, match="--sums-sha256 is not the hash of the SHA256SUMS"):
+        find_artefact("dev", tmp_path, sha256(sums))
+
+
+def test_without_hashes_their_hash_is_that_of_both_files(tmp_path: Path) -> None:
+    """`sha256sum deployment.zip sam.json | sha256sum`."""
+    (write_artefact(tmp_path) / "SHA256SUMS").unlink()
+    lines = "".join(f"{sha256((tmp_path / n).read_bytes())}  {n}\n" for n in ("deployment.zip", "sam.json"))
+    assert find_artefact("dev", tmp_path, sha256(lines.encode())).bundle
+    with (tmp_path / "deployment.zip").open("ab") as bundle:
+        bundle.write(b"x")
+    with pytest.raises(InputError, match="--sums-sha256 is not the hash"):
+        find_artefact("dev", tmp_path, sha256(lines.encode()))
+
+
 @pytest.mark.parametrize("sums", [b"", b"\n", b"0123456789abcdef\n", b"\xff\xfe"])
 def test_hashes_that_promise_nothing_let_nothing_pass(tmp_path: Path, sums: bytes) -> None:
     """A release's list of hashes that was cut short is no list to trust."""
@@ -81,6 +115,7 @@ def test_hashes_that_promise_nothing_let_nothing_pass(tmp_path: Path, sums: byte
 
 def test_a_template_that_is_no_text_is_no_artefact(tmp_path: Path) -> None:
     (write_artefact(tmp_path) / "sam.json").write_bytes(b"\xff{")
+    write_sums(tmp_path)
     with pytest.raises(InputError, match="holds no artefact of Lazaretto"):
         find_artefact("dev", tmp_path)
 

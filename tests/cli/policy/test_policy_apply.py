@@ -17,13 +17,18 @@ from chalicelib.adapters.dynamodb.schema import create_table
 from chalicelib.adapters.stores.policy_file import DEFAULT_POLICY, default_policy, read_policy
 from chalicelib.cli import app
 from chalicelib.cli.framework import options, output
-from chalicelib.cli.policy import policy as policy_apply
+from chalicelib.cli.policy import apply as policy_apply
 from chalicelib.context import AppContext
-from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.events.message import Decide, Delivery, WhatIf
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Scan, ScanState, Source
+from chalicelib.domain.policy.review import policy_differences
+from chalicelib.domain.whatif.report import Job
+from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.handlers.receive_batch import receive_batch
+from chalicelib.services.policy.evaluate_shard import evaluate_shard
 from chalicelib.services.policy.roll_out_policy import roll_out_policy
+from chalicelib.services.policy.start_what_if import start_what_if
 from chalicelib.settings import Settings
 from tests.fakes.images import ref
 from tests.fakes.moto_aws import mock_aws
@@ -62,21 +67,44 @@ def context(aws: Any) -> AppContext:
 
 @pytest.fixture
 def apply(aws: Any, tmp_path: Path) -> Apply:
-    def run(text: str | None, *options: object) -> Result:
+    """`consent`: with `--yes --reason`, as a script gives it."""
+
+    def run(text: str | None, *options: object, consent: bool = True, typed: str | None = None) -> Result:
         file = tmp_path / "policy.yaml"
         file.write_text(text or "")
         given = [str(file)] if text is not None else []
-        return CliRunner().invoke(app, ["policy", "apply", *given, *map(str, options)])
+        given += ["--yes", "--reason", "a test"] if consent else []
+        return CliRunner().invoke(app, ["policy", "apply", *given, *map(str, options)], input=typed)
 
     return run
 
 
+@pytest.fixture(autouse=True)
+def asked(context: AppContext, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """The what-ifs that were started; the functions evaluate them while the command waits."""
+    jobs: list[Job] = []
+
+    def start(*given: Any) -> Job:
+        jobs.append(start_what_if(*given))
+        return jobs[-1]
+
+    def work(_: float) -> None:
+        for shard in range(SHARDS):
+            evaluate_shard(WhatIf(jobs[-1].id, shard), context)
+
+    monkeypatch.setattr(policy_apply, "start_what_if", start)
+    monkeypatch.setattr(policy_apply.time, "sleep", work)
+    return jobs
+
+
 def sent(context: AppContext) -> list[Any]:
-    """What lies in `sweeps`, which is emptied."""
-    answer = context.sessions.client("sqs").receive_message(
+    """What lies in `sweeps`, which is emptied, beside what-ifs."""
+    sqs, bodies = context.sessions.client("sqs"), []
+    while messages := sqs.receive_message(
         QueueUrl=context.settings.queue_sweeps, MaxNumberOfMessages=10, VisibilityTimeout=600
-    )
-    return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+    ).get("Messages"):
+        bodies += [json.loads(message["Body"]) for message in messages]
+    return [body for body in bodies if body["type"] != "what-if"]
 
 
 def records(context: AppContext) -> list[Any]:
@@ -97,9 +125,66 @@ def test_the_difference_is_shown_and_the_policy_put_recorded_and_on_its_way(appl
     assert second.reason == "as agreed; rules.all.decision: block -> warn"
 
 
+def test_what_it_would_do_to_the_images_is_shown_before_it_is_applied(apply: Apply, context: AppContext) -> None:
+    for number in range(3):
+        image(context, number)
+    result = apply(FIRST)
+    shown, _, put = result.stdout.partition("It closes 3 images that today's policy does not")
+    assert "Against the policy of the bundle" in shown
+    assert "policy 1 is in force" in put
+    assert "what-if" not in apply(FIRST.replace("block", "warn"), "--skip-what-if").stdout
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+@pytest.mark.parametrize("consent", [[], ["--yes"], ["--yes", "--reason", " "], ["--reason", "as agreed"]])
+def test_without_a_terminal_only_yes_with_a_reason_applies_it(
+    apply: Apply, context: AppContext, asked: list[Job], consent: list[str], as_json: list[str]
+) -> None:
+    result = apply(FIRST, *consent, *as_json, consent=False, typed="yes\n")
+    assert (result.exit_code, "nothing was applied" in result.stderr, result.stdout) == (2, True, "")
+    assert (context.rules.fresh().policy_version, sent(context), records(context), asked) == (0, [], [], [])
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+@pytest.mark.parametrize("typed", ["y\n", "YES\n", "\n", "no\n", "yes please\n", ""])
+def test_at_a_terminal_only_a_typed_yes_applies_it(
+    apply: Apply, context: AppContext, monkeypatch: pytest.MonkeyPatch, typed: str, as_json: list[str]
+) -> None:
+    monkeypatch.setattr(output, "is_interactive", lambda: True)
+    result = apply(FIRST, *as_json, consent=False, typed=typed)
+    assert (result.exit_code, "nothing was applied" in result.stderr) == (2, True)
+    assert (context.rules.fresh().policy_version, sent(context), records(context)) == (0, [], [])
+    assert apply(FIRST, *as_json, consent=False, typed="yes\n").exit_code == 0
+    assert context.rules.fresh().policy_version == 1
+
+
+def test_a_what_if_that_makes_no_progress_applies_nothing_unless_it_is_skipped(
+    apply: Apply, context: AppContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minutes = iter(range(100))
+    monkeypatch.setattr(policy_apply.time, "sleep", lambda _: None)
+    monkeypatch.setattr(policy_apply.time, "monotonic", lambda: 60.0 * next(minutes))
+    result = apply(FIRST)
+    assert (result.exit_code, "Nothing was applied; --skip-what-if" in result.stderr) == (3, True)
+    assert context.rules.fresh().policy_version == 0
+    assert apply(FIRST, "--skip-what-if").exit_code == 0
+    assert context.rules.fresh().policy_version == 1
+
+
+def test_the_record_of_the_first_policy_holds_its_difference_to_the_built_in_one(
+    apply: Apply, context: AppContext
+) -> None:
+    assert apply(FIRST).exit_code == 0
+    (record,) = records(context)
+    differences = policy_differences(default_policy().document, read_policy(FIRST).document)
+    assert differences
+    assert all(str(difference) in record.reason for difference in differences)
+
+
 def test_a_dry_run_shows_the_same_and_changes_nothing(apply: Apply, context: AppContext) -> None:
-    result = apply(FIRST, "--dry-run")
+    result = apply(FIRST, "--dry-run", consent=False)
     assert result.exit_code == 0
+    assert "0 images, as of" in result.stdout
     assert "Against the policy of the bundle" in result.stdout
     assert "Dry run: nothing was changed." in result.stdout
     assert (context.rules.fresh().policy_version, sent(context), records(context)) == (0, [], [])
@@ -134,11 +219,12 @@ def test_what_somebody_else_puts_while_the_difference_is_read_is_not_overwritten
 ) -> None:
     """The person who was asked says yes to a difference that is none any more."""
 
-    def asked(*_: object, **__: object) -> None:
+    def asked(*_: object, **__: object) -> str:
         context.rules.put_policy(FIRST, "another")
+        return "yes"
 
     monkeypatch.setattr(output, "is_interactive", lambda: True)
-    monkeypatch.setattr(policy_apply.typer, "confirm", asked)
+    monkeypatch.setattr(policy_apply.typer, "prompt", asked)
     monkeypatch.setattr(options, "read_candidate", lambda file, as_json: options.Candidate(SECOND, read_policy(SECOND)))
     with pytest.raises(Exception, match="policy 1 is in force, not 0"):
         policy_apply.apply_command.__wrapped__("policy.yaml", stage="dev")  # type: ignore[attr-defined]
@@ -171,6 +257,7 @@ def test_doubts_are_told_and_json_is_one_line(apply: Apply, context: AppContext)
     assert apply(doubtful, "--dry-run").stderr == "warning: stale.decision: a lapsed scan will pass as clean\n"
     said = json.loads(apply(FIRST, "--json").stdout)
     assert (said["changed"], said["version"], said["former"], said["dry_run"]) == (True, 1, 0, False)
+    assert said["what_if"]["totals"]["images"] == 0
     (added,) = [difference for difference in said["differences"] if difference["path"] == "rules.all"]
     assert (added["kind"], added["before"], added["after"]["decision"]) == ("ADDED", None, "block")
 
@@ -197,7 +284,7 @@ def test_it_waits_until_no_image_lags(apply: Apply, context: AppContext, monkeyp
         assert receive_batch([Delivery("1", Decide(ref(left.pop()), "policy", quiet=True))], context) == {}
 
     monkeypatch.setattr(policy_apply.time, "sleep", work)
-    result = apply(FIRST, "--wait")
+    result = apply(FIRST, "--wait", "--skip-what-if")
     assert (result.exit_code, left) == (0, [])
     assert "every image is decided by it" in result.stderr
     assert {row.policy_version for row in context.queries.all_rows()} == {1}
@@ -209,5 +296,5 @@ def test_it_does_not_wait_for_ever(apply: Apply, context: AppContext, monkeypatc
     minutes = iter(range(100))
     monkeypatch.setattr(policy_apply.time, "sleep", lambda _: None)
     monkeypatch.setattr(policy_apply.time, "monotonic", lambda: 60.0 * next(minutes))
-    result = apply(FIRST, "--wait")
+    result = apply(FIRST, "--wait", "--skip-what-if")
     assert (result.exit_code, "1 images still wait" in result.stderr) == (3, True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import urllib.request
 from types import SimpleNamespace
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -21,6 +23,7 @@ from chalicelib.local.aws.stack import REGION
 from chalicelib.local.story.page import Beat, Step, StoryCheck
 from chalicelib.local.story.story import ACTS
 from chalicelib.local.story.world import CLUSTER, FLAW, NAME, REPOSITORY, SERVICE, StoryWorld, Typed
+from tests.agreement import answered_differently
 from tests.local.running import local_aws
 
 
@@ -30,14 +33,27 @@ class Played:
     def __init__(self) -> None:
         with story_cli.playing(typer.main.get_command(app)) as story:
             self.titles = [title for title, _ in story.scenes]
-            self.steps = list(story.play())
             stack, world = story.world.stack, story.world
+            self.steps, self.differing = [], []
+            for step in story.play():
+                self.steps.append(step)
+                self.differing += [(step.title, words) for words in self.answered_differently(world)]
             self.records = world.type("audit", NAME).answer["records"]
             self.policy_records = world.type("audit", "--subject", "policy").answer["records"]
             subject = f"waiver/{self.beats('A waiver is given')[0].commands[0].answer['id']}"
             self.waiver_records = world.type("audit", "--subject", subject).answer["records"]
             self.images = world.ecr.list_images(repositoryName=REPOSITORY, filter={"imageStatus": "ANY"})["imageIds"]
             self.dead_letters = stack.dead_letters()
+
+    @staticmethod
+    def answered_differently(world):
+        """The story's own clock goes on: nothing is waited for."""
+
+        def ask(path, **query):
+            with urllib.request.urlopen(f"{world.stack.api_url}{path}?{urlencode(query)}") as answer:
+                return json.load(answer)
+
+        return list(answered_differently(ask, lambda image: world.type("gate", image).exit_code, world.now))
 
     def beats(self, title: str) -> tuple[Beat, ...]:
         (step,) = [step for step in self.steps if step.title == title]
@@ -57,6 +73,10 @@ def test_every_step_comes_out_as_told(played):
     assert [step.title for step in played.steps] == played.titles
     assert [(step.title, c.expected) for step in played.steps for c in step.checks if not c.ok] == []
     assert all(step.checks for step in played.steps)
+
+
+def test_after_each_step_list_image_verdict_gate_and_summary_say_the_same_of_every_image(played):
+    assert played.differing == []
 
 
 def test_an_image_that_was_pushed_is_pending_and_the_gate_is_closed(played):
@@ -217,6 +237,6 @@ def test_as_json_each_step_is_one_object_with_the_commands_as_they_are_typed(pla
     lines = [json.loads(line) for line in told(monkeypatch, played.steps, "--json").stdout.splitlines()]
     assert [line["title"] for line in lines] == played.titles
     typed = [c["command"] for line in lines for beat in line["beats"] for c in beat["commands"]]
-    assert typed[0] == "lazaretto policy apply policy.yaml"
+    assert typed[0] == "lazaretto policy apply policy.yaml --skip-what-if --yes --reason 'the story begins'"
     assert all(command.startswith("lazaretto ") for command in typed)
     assert lines[1]["beats"][0]["seen"] == json.loads(msgspec.json.encode(played.steps[1].beats[0].seen))

@@ -249,3 +249,27 @@ def test_nothing_is_written_or_sent(context: FakeContext) -> None:
     assert context.queries.stored == before
     assert context.outbox.sent == []
     assert ImageRef(ACCOUNT, REGION, "team/new", digest(1)) not in context.queries.stored
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("eusc-de-east-1", f"{ACCOUNT}.dkr.ecr.eusc-de-east-1.amazonaws.eu"),
+        ("eusc-de-east-1", f"{ACCOUNT}.dkr-ecr.eusc-de-east-1.on.amazonwebservices.eu"),
+        (REGION, f"{ACCOUNT}.dkr.ecr.{REGION}.vpce.amazonaws.com"),
+    ],
+)
+def test_what_is_blocked_is_kept_out_by_whichever_host_of_ecr_it_is_named(
+    context: FakeContext, region: str, host: str
+) -> None:
+    context.registries = (RegistryPlace(region),)
+    context.queries.add(image(1, Decision.BLOCK, ref(1, region=region)))
+    assert "is BLOCK" in why(ask(context, f"{host}/team/api:v1"))
+    assert "is unknown" in why(ask(context, f"{host}/team/new:1"))
+
+
+def test_the_own_name_of_a_vpc_endpoint_is_no_way_past_a_door(context: FakeContext) -> None:
+    endpoint = "vpce-0a1b2c3d4e5f60718-abcdefgh.dkr.ecr.{}.vpce.amazonaws.com/team/api:v1"
+    assert "names a VPC endpoint, and no account" in why(ask(context, endpoint.format(REGION)))
+    elsewhere = ask(context, endpoint.format("ap-south-1"))
+    assert elsewhere.outcome is AdmissionOutcome.ALLOWED, "no registry of that Region is watched"

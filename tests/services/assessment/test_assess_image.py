@@ -17,6 +17,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import AbsentError, ConflictError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.assessment.pull_listing import is_covered
 from chalicelib.services.assessment.re_decide import re_decide
+from tests.agreement import disagreements
 from tests.services.aws_model import seconds
 from tests.services.context import Story
 from tests.services.lockstep import Crash
@@ -837,6 +838,26 @@ def test_events_from_before_a_deletion_are_dropped_and_later_ones_are_not():
     assert story.looks_sent or 3 in story.status
 
 
+# ---- what is said of a verdict that stays
+
+
+def test_a_scan_that_failed_is_not_shown_as_one_that_is_still_to_come():
+    story = Story(known=False)
+    story.receive(story.one.action("PUSH", tag="v1"))
+    story.receive(story.one.covered())
+    before = story.head.verdict
+    assert before is not None
+    assert before.reasons[0].detail == "no complete scan yet; scan PENDING: PENDING_INITIAL_SCAN"
+    story.one.change(coverage=Scan(ScanState.FAILED, "IMAGE_SIZE_EXCEEDED", Source.ENHANCED))
+    story.after(300).receive(story.one.covered())
+    after = story.head.verdict
+    assert after is not None
+    assert (after.decision, before.decision) == (Decision.PENDING, Decision.PENDING)
+    assert after.reasons[0].detail == "no complete scan yet; scan FAILED: IMAGE_SIZE_EXCEEDED"
+    assert (after.number, after.decided_at, story.head.notices) == (before.number, before.decided_at, ())
+    assert disagreements([story.head]) == []
+
+
 # ---- what a crash may not do
 
 
@@ -864,3 +885,22 @@ def test_documents_and_headers_of_the_world_begin_empty():
     assert story.doc == FindingsDocument(story.ref)
     assert story.header_or_none(story.ref) is None
     assert Header(ref=story.ref).version == 0
+
+
+@pytest.mark.parametrize("state", [ScanState.FAILED, ScanState.UNSUPPORTED, ScanState.PENDING])
+def test_the_reason_of_an_image_that_stays_pending_follows_its_scan(state: ScanState) -> None:
+    """That the scan failed is another matter than that it has not come yet; it is no other verdict, and no news."""
+    story = Story(known=False)
+    story.receive(story.one.action("PUSH", tag="v1"))
+    story.drain()
+    before = story.head.verdict
+    assert before is not None
+    assert "scan PENDING" in before.reasons[0].detail
+    story.one.change(coverage=Scan(state, "ANY_WORD", Source.ENHANCED))
+    story.receive(story.one.covered())
+    story.drain()
+    after = story.head.verdict
+    assert after is not None
+    assert (story.head.scan.state, story.head.decision) == (state, Decision.PENDING)
+    assert f"scan {state}: ANY_WORD" in after.reasons[0].detail
+    assert (after.number, after.decided_at) == (before.number, before.decided_at)

@@ -28,6 +28,7 @@ from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import ScanState, Source, StorageStatus
 from chalicelib.errors import ConflictError
 from chalicelib.services.enforcement.give_order import give_order
+from tests.agreement import disagreements
 from tests.extent import Extent
 from tests.fakes.moto_aws import mock_aws
 from tests.fakes.table import FakeTable
@@ -148,6 +149,12 @@ class Protocol(RuleBasedStateMachine):
         self.play(random.randrange(256) for _ in range(length))
         if dies:
             self.die(random.randrange(WORKERS))
+        self.agree()
+
+    def agree(self) -> None:
+        """However far the workers are, every way of asking is answered alike."""
+        found = map(self.world.header_or_none, self.world.images)
+        assert disagreements(header for header in found if header is not None) == []
 
     def play(self, script: Iterable[int]) -> None:
         for byte in script:
@@ -184,6 +191,7 @@ class Protocol(RuleBasedStateMachine):
             self.settle_down()
             self.world.drain()
             self.world.check()
+            self.agree()
             self.met.update(self.world.met)
 
     def settle_down(self) -> None:

@@ -15,10 +15,11 @@ from chalicelib.domain.events.message import Decide, Refresh, SendAlert
 from chalicelib.domain.events.sweep_message import RECORD_SIGNATURE, SyntheticEvent
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Severity
-from chalicelib.domain.images.image import MOST_RELATED, Child, ImageRef, Kind, Manifest, ScanState, StorageStatus
+from chalicelib.domain.images.image import MOST_RELATED, Child, ImageRef, Kind, Manifest, Scan, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, OversizedError
 from chalicelib.parsers.images.manifests import parse_manifest
+from tests.agreement import disagreements
 from tests.services.context import Story
 from tests.services.world import START, policy
 
@@ -405,6 +406,22 @@ def test_a_child_whose_decision_changes_decides_its_index_again():
     assert [m.ref for m in story.sent(Decide) if m.why == "child"] == [ref(9)]
     story.drain()
     assert story.decision(9) is Decision.QUARANTINE
+
+
+def test_an_index_is_scanned_as_far_as_its_images_are_also_where_its_decision_stays():
+    story = index_of(Registry(1, 2, 3), *platforms())
+    story.push(9, 1, "v1", media_type=INDEX)
+    scan(story, 1)
+    assert story.header(ref(9)).scan.state is ScanState.PENDING
+    scan(story, 2)
+    assert story.header(ref(9)).scan.state is ScanState.COMPLETE
+    assert disagreements(map(story.header, (ref(1), ref(2), ref(3), ref(9)))) == []
+    story.after(300)
+    story.receive(*story.images[ref(2)].lapse(ScanState.EXPIRED, "SCAN_ELIGIBILITY_EXPIRED"))
+    story.receive(story.images[ref(2)].covered())
+    story.drain()
+    assert story.header(ref(9)).scan == Scan(ScanState.EXPIRED, "SCAN_ELIGIBILITY_EXPIRED")
+    assert disagreements(map(story.header, (ref(1), ref(2), ref(3), ref(9)))) == []
 
 
 RELEASES = [{"id": "releases", "match": {"tag": "v*", "severity": {"gte": "HIGH"}}, "decision": "block"}]

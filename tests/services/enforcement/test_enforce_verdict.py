@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.domain.events.message import Act
+from chalicelib.domain.events.message import Act, Decide
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Enforcement, Hold, Holding, Stage
 from chalicelib.domain.images.finding import Severity
@@ -18,7 +18,7 @@ from chalicelib.services.enforcement.acquire_quota import reset_fuse
 from chalicelib.services.enforcement.enforce_verdict import CLAIM, enforce_verdict
 from chalicelib.services.enforcement.give_order import quarantine_image, release_image
 from tests.services.context import Story
-from tests.services.world import new_ref
+from tests.services.world import new_ref, policy
 
 CRITICAL = Severity.CRITICAL
 ARCHIVED, ACTIVE = StorageStatus.ARCHIVED, StorageStatus.ACTIVE
@@ -240,6 +240,39 @@ def test_observing_records_what_it_would_do_and_does_nothing_until_the_mode_chan
     story.drain()
     assert story.storage is ARCHIVED
     assert story.records == ["WOULD_QUARANTINE", "QUARANTINE"]
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_an_act_that_follows_from_a_policy_is_told_with_its_number_and_who_applied_it(quiet: bool) -> None:
+    """The roll-out asks quietly; a scan event may be the first that is decided by the new policy."""
+    story = Acting(mode="observe").worsen()
+    story.told.clear()
+    story.policies.append(policy(mode="enforce"))
+    story.versions = (story.versions[0] + 1, story.versions[1])
+    story.deliver(Decide(story.ref, "policy", quiet=quiet))
+    story.drain()
+    (alert,) = story.told
+    assert (story.storage, alert.act, alert.tags) == (ARCHIVED, True, ("v1",))
+    assert "quarantined (archive)" in alert.title
+    follows = f"it follows from policy {story.versions[0]}, applied by arn:aws:iam::111122223333:user/oncall"
+    assert follows in "; ".join((alert.title, *alert.notes))
+    (record,) = [r for r in story.stored.actions[story.ref] if r.kind == "QUARANTINE"]
+    assert record.reason.endswith(follows)
+    story.told.clear()
+    story.change_policy(mode="enforce", rules=[])
+    story.wait_for(minutes=5)
+    assert story.storage is ACTIVE
+    assert any(f"policy {story.versions[0]}, applied by" in "; ".join((a.title, *a.notes)) for a in story.told)
+
+
+def test_an_act_that_a_person_orders_follows_from_no_policy() -> None:
+    story = Acting()
+    story.versions = (story.versions[0] + 1, story.versions[1])
+    story.policies.append(policy())
+    quarantine_image(story.ref, "oncall", "an outage", story)
+    story.drain()
+    assert story.storage is ARCHIVED
+    assert not any("follows from policy" in "; ".join((a.title, *a.notes)) for a in story.told)
 
 
 def test_an_exempt_repository_is_left_alone_until_it_is_exempt_no_more() -> None:

@@ -87,6 +87,7 @@ class Place:
             fresh=lambda: rules,
             read_policy=lambda number: msgspec.structs.replace(put, number=number),
             policy_of=lambda text: rules.policy,
+            built_in=lambda: rules.policy,
         )
 
     def deliver(self, *messages):
@@ -119,6 +120,7 @@ def test_a_new_policy_is_carried_to_all_images_and_announced_once():
     assert [a.event for a in slack.alerts] == ["summary"]
     assert "BLOCK: 3 (before: 0)" in slack.alerts[0].notes
     assert "ALLOW: 0 (before: 3)" in slack.alerts[0].notes
+    assert slack.alerts[0].notes[0] == "Applied by somebody"
 
 
 def test_the_summary_does_not_call_findings_none_that_nobody_has_listed():

@@ -543,6 +543,23 @@ def test_a_first_fill_that_is_run_again_when_half_of_it_is_done_is_one_still() -
         assert plan_sweep(plan, place.context).filling == {HOME, other}  # type: ignore[arg-type]
 
 
+def test_the_first_sweep_is_over_when_every_repository_that_it_lists_is_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where its planner sends the rest later: before that, a repository that is not known may still come."""
+    monkeypatch.setattr(planning, "PATIENCE", timedelta(seconds=-1))
+    with swept(Listed(SMALL, shared(SMALL, 2))) as place:
+        queries: Any = place.context.queries
+        assert planned(PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now()), place.context) == 1
+        assert not queries.is_swept(HOME.registry, HOME.region)
+        sent = [msgspec.json.decode(s.body, type=PlanSweep | SweepRepository) for s in place.aws.sent]
+        reconcile_registry(next(m for m in sent if isinstance(m, SweepRepository)), place.context)  # type: ignore[arg-type]
+        assert not queries.is_swept(HOME.registry, HOME.region)
+        place.settle()
+        assert queries.is_swept(HOME.registry, HOME.region)
+        assert not queries.is_swept("111122223334", HOME.region)
+
+
 def test_what_is_left_of_a_first_fill_that_was_broken_off_is_one_still() -> None:
     """Each of its images would be an alert, and a lost event."""
     blocking = QUARANTINE.replace("enforce", "observe").replace("[]", "[{channel: sns, min_decision: block}]")
