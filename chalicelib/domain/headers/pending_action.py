@@ -6,8 +6,6 @@ Acts (QUARANTINE, RELEASE, BLOCK, UNBLOCK) change the registry; ALERT and REPORT
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
@@ -197,11 +195,6 @@ class Hold(msgspec.Struct, frozen=True):
     reserved_tags: tuple[str, ...] = ()
     reserved_place: str | None = None
     layers: str | None = None
-
-
-def layers_mark(layers: Iterable[str]) -> str:
-    """Of the digests of an image's layers, in their order: the same for images that differ in their config alone."""
-    return hashlib.sha256("\n".join(layers).encode()).hexdigest()[:16]
 
 
 SYSTEM = "system"

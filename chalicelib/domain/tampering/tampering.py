@@ -5,7 +5,8 @@ Which image or Deny a call is about is looked up by `services/tampering/notify_t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 
@@ -49,6 +50,22 @@ SETTINGS = {
 is about images (`IMAGE_CALLS`), or is excused by name."""
 IMAGE_CALLS = frozenset({"BatchDeleteImage", "CreateRepository", "PutImage", "UpdateImageStorageClass"})
 """Heard, and told only where they touch what is quarantined."""
+
+
+_EMPTY_LAYERS = frozenset(
+    {
+        "sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1",
+        "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4",
+    }
+)
+"""Archives without a file, which build tools add."""
+
+
+def layers_mark(digests: Iterable[str]) -> str | None:
+    """By it the layers of an image are known again in another image: order, repeated layers and empty ones do not
+    count, which a pusher may change as well as the config. None: no layer holds anything."""
+    known = sorted({*digests} - _EMPTY_LAYERS)
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:32] if known else None
 
 
 def is_own(call: ApiCall, own_roles: Sequence[str]) -> bool:
@@ -128,10 +145,10 @@ def overwritten_words(
     )
 
 
-def same_layers_words(pushed: ImageRef, held: Sequence[ImageRef]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+def same_layers_words(pushed: ImageRef, held: ImageRef) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """Title, notes, what to do."""
     return (
         "The layers of a quarantined image were pushed again",
-        (f"Pushed: {pushed}", *(f"Quarantined, with the same layers: {ref}" for ref in held[:10])),
-        (f"Quarantine it as well: lazaretto quarantine {pushed} --reason 'the layers of {held[0].digest[:19]}'",),
+        (f"Pushed: {pushed}", f"Quarantined, with the same layers: {held}"),
+        (f"Quarantine it as well: lazaretto quarantine {pushed} --reason 'the layers of {held.digest[:19]}'",),
     )

@@ -28,10 +28,10 @@ from chalicelib.domain.headers.pending_action import (
     Holding,
     PendingAct,
     Stage,
-    layers_mark,
 )
 from chalicelib.domain.images.image import InUseState, Kind
 from chalicelib.domain.images.verdict import Reason
+from chalicelib.domain.tampering.tampering import layers_mark
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.assessment.write_header import decide_image, desired_state, members_of, send_again
 from chalicelib.services.enforcement.acquire_quota import acquire_quota
@@ -231,10 +231,9 @@ class _Doing:
         if header.kind is not Kind.IMAGE:
             return None
         try:
-            layers = self.context.registry.read_layers(header.ref)
+            return layers_mark(self.context.registry.read_layers(header.ref))
         except UpstreamError:
             return None
-        return layers_mark(layers) if layers else None
 
     def _do(self, header: Header, effect: PendingAct) -> None:
         """Looking up who runs the image takes seconds: what was put in force meanwhile is heard of before the first

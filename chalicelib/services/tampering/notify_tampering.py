@@ -1,8 +1,8 @@
 """Tell people of a call by others that CloudTrail recorded and that touches what Lazaretto relies on.
 
 Told in every mode, `observe` included: a Deny of ours taken out, a setting changed, a quarantined image restored,
-deleted or robbed of its tag, its layers pushed again, and what our own write of a policy may have overwritten. Nothing
-is done about it here. One alert for each call, however often it is heard.
+deleted, pushed again or robbed of its tag, its layers pushed as another digest, and what our own write of a policy may
+have overwritten. Nothing is done about it here. Each is told once, however often the call is heard.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from chalicelib.domain.alerts.alert import Alert, AlertKey, mark_of
 from chalicelib.domain.enforcement.repository_policy import stands, unknown_statements
 from chalicelib.domain.events.event import ApiCall
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import layers_mark
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.tampering.tampering import (
     compose_call_alert,
     evidence_words,
     is_evidence,
     is_own,
+    layers_mark,
     overwritten_words,
     same_layers_words,
     setting_words,
@@ -50,14 +50,19 @@ def _alerts(call: ApiCall, context: Context) -> Iterator[Alert]:
         return
     if repository is not None:
         touched = [header.ref for header in _evidence(call, repository, context)]
-        if touched:
-            yield compose_call_alert(call, *evidence_words(touched, _DONE[call.name]))
-            return
+        pushed = {image.digest for image in call.images} if call.name == "PutImage" else set()
+        if again := [ref for ref in touched if ref.digest in pushed]:
+            yield compose_call_alert(call, *evidence_words(again, PUSHED_AGAIN))
+        if others := [ref for ref in touched if ref.digest not in pushed]:
+            yield compose_call_alert(call, *evidence_words(others, _DONE[call.name]))
         yield from _same_layers(call, repository, context)
+        if touched:
+            return
     if (changed := setting_words(call)) is not None:
         yield compose_call_alert(call, *changed)
 
 
+PUSHED_AGAIN = "pushed again, by which it leaves the archive"
 _DONE = {
     "BatchDeleteImage": "deleted, or lost a tag",
     "DeleteRepository": "deleted with the repository",
@@ -110,10 +115,10 @@ def _evidence(call: ApiCall, repository: Repository, context: Context) -> list[H
 
 
 def _named(call: ApiCall, repository: Repository, context: Context) -> list[str]:
-    """The digests it was about: by tag those that have it now, or had it before, as the move may be recorded already.
-    A push names its own digest, which is not what it takes the tag from."""
+    """The digests it was about: by tag those that have it now, or had it before, as the move may be recorded
+    already."""
     digests = [image.digest for image in call.images if image.digest is not None]
-    found = [] if call.name == "PutImage" else list(digests)
+    found = list(digests)
     for tag in dict.fromkeys(image.tag for image in call.images if image.tag is not None):
         move = context.table.last_tag_move(repository, tag)
         had = [digest for digest in (move.digest, move.former) if digest is not None] if move else []
@@ -123,9 +128,9 @@ def _named(call: ApiCall, repository: Repository, context: Context) -> list[str]
 
 def _same_layers(call: ApiCall, repository: Repository, context: Context) -> Iterator[Alert]:
     pushed = next((image.digest for image in call.images if image.digest is not None), None)
-    if call.name != "PutImage" or pushed is None or not call.layers:
-        return
     mark = layers_mark(call.layers)
+    if call.name != "PutImage" or pushed is None or mark is None:
+        return
     held = [h.ref for h in context.table.headers_of(repository) if h.hold is not None and h.hold.layers == mark]
     if held and pushed not in {ref.digest for ref in held}:
-        yield compose_call_alert(call, *same_layers_words(repository.image(pushed), held))
+        yield compose_call_alert(call, *same_layers_words(repository.image(pushed), held[0]))

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.enforcement.repository_policy import with_statement
-from chalicelib.domain.headers.pending_action import layers_mark
 from chalicelib.domain.images.image import StorageStatus
 from chalicelib.domain.tampering.tampering import SETTINGS
 from chalicelib.parsers.events.events import parse_event
@@ -203,13 +202,42 @@ def test_a_push_that_takes_the_tag_of_a_quarantined_image_is_told() -> None:
     story = Quarantined()
     alert = told(story, pushed(story, new_ref().digest, "v1", ["sha256:" + "d" * 64]))
     assert "robbed of a tag" in alert.title
-    assert not alarms(story, pushed(story, story.ref.digest, "v1", LAYERS)), "the same image again"
+
+
+def test_a_quarantined_image_that_others_push_again_is_told() -> None:
+    """ECR takes it out of the archive."""
+    story = Quarantined()
+    alert = told(story, pushed(story, story.ref.digest, "v1", LAYERS))
+    assert "pushed again" in alert.title
+    assert alert.notes[1:] == (f"Quarantined by Lazaretto: {story.ref}",)
+
+
+def test_the_layers_pushed_under_the_tag_of_the_quarantined_image_are_told_with_an_order_as_well() -> None:
+    story = Quarantined()
+    titles = {alert.title: alert for alert in alarms(story, pushed(story, new_ref().digest, "v1", LAYERS))}
+    robbed, layers = sorted(titles)
+    assert "robbed of a tag" in robbed
+    assert "lazaretto quarantine" in titles[layers].what_to_do[0]
+
+
+EMPTY = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4"
+
+
+@pytest.mark.parametrize("same", [[*reversed(LAYERS)], [*LAYERS, LAYERS[0]], [EMPTY, *LAYERS]])
+def test_order_repetition_and_empty_layers_hide_nothing(same: list[str]) -> None:
+    story = Quarantined()
+    assert "layers of a quarantined image" in told(story, pushed(story, new_ref().digest, "v2", same)).title
+
+
+def test_the_layers_of_what_a_person_released_are_no_news() -> None:
+    story = Quarantined()
+    release_image(story.ref, "oncall", "needed", story)
+    story.drain()
+    assert not alarms(story, pushed(story, new_ref().digest, "v2", LAYERS))
 
 
 def test_the_layers_of_a_quarantined_image_pushed_as_another_digest_are_told_with_an_order() -> None:
     story, digest = Quarantined(), new_ref().digest
-    assert story.head.hold is not None
-    assert story.head.hold.layers == layers_mark(LAYERS)
     alert = told(story, pushed(story, digest, "v2", LAYERS))
     assert "layers of a quarantined image" in alert.title
     assert str(story.ref) in alert.notes[2]
@@ -218,7 +246,7 @@ def test_the_layers_of_a_quarantined_image_pushed_as_another_digest_are_told_wit
 
 def test_other_layers_and_an_unreadable_manifest_are_no_news() -> None:
     story = Quarantined()
-    assert not alarms(story, pushed(story, new_ref().digest, "v2", [*reversed(LAYERS)]))
+    assert not alarms(story, pushed(story, new_ref().digest, "v2", LAYERS[:1]))
     broken = call(story, "PutImage", imageTag="v3", imageManifest="{", imageDigest=new_ref().digest)
     assert not alarms(story, broken)
 
