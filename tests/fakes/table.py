@@ -44,6 +44,7 @@ class FakeTable:
         self.deliveries: dict[tuple[Chain, str, datetime], AlertDelivery] = {}
         self.heads: dict[date, dict[Chain, Head]] = {}
         self.fuse = Fuse()
+        self.layers: dict[tuple[Repository, str], str] = {}
         self.denied: dict[Repository, DeniedDigests] = {}
         self.versions = (0, 0)
         self.rollout: RolloutProgress | None = None
@@ -165,6 +166,13 @@ class FakeTable:
         if risen:
             self._count("copy_heads")
             kept.update(risen)
+
+    def keep_layers(self, repository: Repository, mark: str, digest: str) -> None:
+        self._count("keep_layers")
+        self.layers[repository, mark] = digest
+
+    def read_layers(self, repository: Repository, mark: str) -> str | None:
+        return self.layers.get((repository, mark))
 
     def read_fuse(self) -> Fuse:
         return self.fuse

@@ -107,6 +107,10 @@ def tag_key(home: Repository, tag: str) -> Item:
     return key(repository_pk(home), f"TAG#{tag}")
 
 
+def layers_key(home: Repository, mark: str) -> Item:
+    return key(repository_pk(home), f"LAYERS#{mark}")
+
+
 def repository_key(home: Repository) -> Item:
     return key(repository_pk(home), REPOSITORY)
 

@@ -19,16 +19,8 @@ from chalicelib.domain.enforcement.act_words import held_words, would_words
 from chalicelib.domain.enforcement.enforcement import ARCHIVE
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import (
-    ActionType,
-    Deferred,
-    Enforcement,
-    Hold,
-    Holding,
-    PendingAct,
-    Stage,
-)
-from chalicelib.domain.images.image import Kind
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Hold, Holding, PendingAct, Stage
+from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.tampering.tampering import layers_mark
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.assessment.write_header import decide_image, desired_state, send_again
@@ -177,8 +169,7 @@ class _Doing:
         """Two may come to it at once, by the clock and by the queue: one that is slow would take the image away after
         the other has, and after it was released. Raises TransientError to all but one."""
         mine = msgspec.structs.replace(begun, at=self.context.clock.now())
-        known = header.hold.layers if header.hold else None
-        hold = _hold(effect, state, known) if effect.kind is ActionType.QUARANTINE else header.hold
+        hold = _hold(effect, state) if effect.kind is ActionType.QUARANTINE else header.hold
         claimed = msgspec.structs.replace(header, enforcement=mine, hold=hold)
         return put_act(header, claimed, self.rules, self.context, sends=False)
 
@@ -210,19 +201,20 @@ class _Doing:
         desired = desired_state(after, self.rules, self.context)
         mine = msgspec.structs.replace(effect, held=None, by=desired.by, why=desired.why, before=state.words)
         begun = Enforcement(effect.kind, effect.number, Stage.BEGUN, now, effect.method)
-        is_quarantine = effect.kind is ActionType.QUARANTINE
-        hold = _hold(effect, state, self._layers(after)) if is_quarantine else after.hold
+        if effect.kind is ActionType.QUARANTINE and after.kind is Kind.IMAGE:
+            self._remember_layers(after.ref)
+        hold = _hold(effect, state) if effect.kind is ActionType.QUARANTINE else after.hold
         header = msgspec.structs.replace(with_act(after, mine), enforcement=begun, hold=hold)
         return put_act(before, with_due(header, now), self.rules, self.context), mine
 
-    def _layers(self, header: Header) -> str | None:
-        """Read before the image is archived: afterwards ECR gives no manifest. A quarantine does not wait for them."""
-        if header.kind is not Kind.IMAGE:
-            return None
+    def _remember_layers(self, ref: ImageRef) -> None:
+        """Before the image is archived: afterwards ECR gives no manifest. A quarantine does not wait for them."""
         try:
-            return layers_mark(self.context.registry.read_layers(header.ref))
+            mark = layers_mark(self.context.registry.read_layers(ref))
         except UpstreamError:
-            return None
+            return
+        if mark is not None:
+            self.context.table.keep_layers(ref.home, mark, ref.digest)
 
     def _do(self, header: Header, effect: PendingAct) -> None:
         """Looking up who runs the image takes seconds: what was put in force meanwhile is heard of before the first
@@ -268,6 +260,6 @@ class _Doing:
         return acquire_quota(key, limit, self.context)
 
 
-def _hold(effect: PendingAct, state: RegistryState, layers: str | None) -> Hold:
+def _hold(effect: PendingAct, state: RegistryState) -> Hold:
     """As it is once the act is done, since the reading before it."""
-    return Hold(ARCHIVE, effect.number, state.at, layers=layers)
+    return Hold(ARCHIVE, effect.number, state.at)
