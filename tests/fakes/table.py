@@ -46,6 +46,7 @@ class FakeTable:
         self.heads: dict[date, dict[Chain, Head]] = {}
         self.roots: dict[date, bytes] = {}
         self.fuse = Fuse()
+        self.layers: dict[tuple[Repository, str], str] = {}
         self.denied: dict[Repository, DeniedDigests] = {}
         self.versions = (0, 0)
         self.rollout: RolloutProgress | None = None
@@ -172,6 +173,13 @@ class FakeTable:
         assert sealed.day is not None
         if self.roots.setdefault(sealed.day, sealed.root) != sealed.root:
             raise ConflictError(f"{sealed.day} has another root")
+
+    def keep_layers(self, repository: Repository, mark: str, digest: str) -> None:
+        self._count("keep_layers")
+        self.layers[repository, mark] = digest
+
+    def read_layers(self, repository: Repository, mark: str) -> str | None:
+        return self.layers.get((repository, mark))
 
     def read_fuse(self) -> Fuse:
         return self.fuse

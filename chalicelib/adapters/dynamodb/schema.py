@@ -112,6 +112,10 @@ def legal_hold_key(home: Repository, digest: str | None) -> Item:
     return key(repository_pk(home), f"{LEGAL_HOLD}{digest or ''}")
 
 
+def layers_key(home: Repository, mark: str) -> Item:
+    return key(repository_pk(home), f"LAYERS#{mark}")
+
+
 def repository_key(home: Repository) -> Item:
     return key(repository_pk(home), REPOSITORY)
 

@@ -18,6 +18,7 @@ from chalicelib.adapters.dynamodb.dynamo import Dynamo, encode, expand, still
 from chalicelib.adapters.dynamodb.schema import (
     Item,
     fuse_key,
+    layers_key,
     nonce,
     number_of,
     read_number,
@@ -63,6 +64,7 @@ the chain; `ch` B its link; `ki` `ac` `re` S kind, actor, reason; `gsi_*` | 2 + 
 transaction |
     | audit head | same | `AUDIT_HEAD` | `n` N count; `ch` B last link | (see action) |
     | tag | `REPO#…` | `TAG#<tag>` | `d` S digest, absent when deleted; `m` N moved at; `h` B the last 20 events | 1 |
+    | layers | `REPO#…` | `LAYERS#<mark>` | `d` S digest of the image that was quarantined with them last | 1 |
     | repository | `REPO#…` | `REPOSITORY` | one attribute for each fact; `dn` B denied digests, former policy; \
 `gsi_*`, `due_*` | 1; + 1 when new, or when the first digest comes or the last one goes |
     | fuse | `FUSE` | `NOW` | `bd` B acts of the last hour, those that wait, the last reset | 1 |
@@ -158,6 +160,14 @@ chains, deflated; `x` B nonce | 1 for each started KB |
 
     def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
         return self._tags.last_move(repository, tag)
+
+    def keep_layers(self, repository: Repository, mark: str, digest: str) -> None:
+        """1 unit."""
+        self._dynamo.put(layers_key(repository, mark) | {s.DIGEST: {"S": digest}})
+
+    def read_layers(self, repository: Repository, mark: str) -> str | None:
+        item = self._dynamo.get(layers_key(repository, mark))
+        return item[s.DIGEST]["S"] if item is not None else None
 
     def store_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Nothing is written when all of it is known. Times (`…_at`) only move later; None removes a fact."""

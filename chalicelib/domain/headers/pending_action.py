@@ -185,8 +185,7 @@ class Enforcement(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """A quarantine of ours in force. `number` and `at` of the act; `method`: `archive`, the only one. `layers`: by this
-    mark the image's layers are known again in another image; None: it has none, or they could not be read."""
+    """A quarantine of ours in force. `number` and `at` of the act; `method`: `archive`, the only one."""
 
     method: str
     number: int
@@ -194,7 +193,6 @@ class Hold(msgspec.Struct, frozen=True):
     # Taken positions of the stored list, which other methods used: a new field goes behind them.
     reserved_tags: tuple[str, ...] = ()
     reserved_place: str | None = None
-    layers: str | None = None
 
 
 SYSTEM = "system"

@@ -20,16 +20,8 @@ from chalicelib.domain.enforcement.enforcement import ARCHIVE
 from chalicelib.domain.enforcement.pull_brake import braked_until
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import (
-    ActionType,
-    Deferred,
-    Enforcement,
-    Hold,
-    Holding,
-    PendingAct,
-    Stage,
-)
-from chalicelib.domain.images.image import InUseState, Kind
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Hold, Holding, PendingAct, Stage
+from chalicelib.domain.images.image import ImageRef, InUseState, Kind
 from chalicelib.domain.images.verdict import Reason
 from chalicelib.domain.tampering.tampering import layers_mark
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
@@ -187,8 +179,7 @@ class _Doing:
         """Two may come to it at once, by the clock and by the queue: one that is slow would take the image away after
         the other has, and after it was released. Raises TransientError to all but one."""
         mine = msgspec.structs.replace(begun, at=self.context.clock.now())
-        known = header.hold.layers if header.hold else None
-        hold = _hold(effect, state, known) if effect.kind is ActionType.QUARANTINE else header.hold
+        hold = _hold(effect, state) if effect.kind is ActionType.QUARANTINE else header.hold
         claimed = msgspec.structs.replace(header, enforcement=mine, hold=hold)
         return put_act(header, claimed, self.rules, self.context, sends=False)
 
@@ -221,19 +212,20 @@ class _Doing:
         desired = desired_state(after, self.rules, self.context)
         mine = msgspec.structs.replace(effect, held=None, by=desired.by, why=desired.why, before=state.words)
         begun = Enforcement(effect.kind, effect.number, Stage.BEGUN, now, effect.method)
-        is_quarantine = effect.kind is ActionType.QUARANTINE
-        hold = _hold(effect, state, self._layers(after)) if is_quarantine else after.hold
+        if effect.kind is ActionType.QUARANTINE and after.kind is Kind.IMAGE:
+            self._remember_layers(after.ref)
+        hold = _hold(effect, state) if effect.kind is ActionType.QUARANTINE else after.hold
         header = msgspec.structs.replace(with_act(after, mine), enforcement=begun, hold=hold)
         return put_act(before, with_due(header, now), self.rules, self.context), mine
 
-    def _layers(self, header: Header) -> str | None:
-        """Read before the image is archived: afterwards ECR gives no manifest. A quarantine does not wait for them."""
-        if header.kind is not Kind.IMAGE:
-            return None
+    def _remember_layers(self, ref: ImageRef) -> None:
+        """Before the image is archived: afterwards ECR gives no manifest. A quarantine does not wait for them."""
         try:
-            return layers_mark(self.context.registry.read_layers(header.ref))
+            mark = layers_mark(self.context.registry.read_layers(ref))
         except UpstreamError:
-            return None
+            return
+        if mark is not None:
+            self.context.table.keep_layers(ref.home, mark, ref.digest)
 
     def _do(self, header: Header, effect: PendingAct) -> None:
         """Looking up who runs the image takes seconds: what was put in force meanwhile is heard of before the first
@@ -311,6 +303,6 @@ class _Doing:
         return acquire_quota(key, limit, self.context)
 
 
-def _hold(effect: PendingAct, state: RegistryState, layers: str | None) -> Hold:
+def _hold(effect: PendingAct, state: RegistryState) -> Hold:
     """As it is once the act is done, since the reading before it."""
-    return Hold(ARCHIVE, effect.number, state.at, layers=layers)
+    return Hold(ARCHIVE, effect.number, state.at)

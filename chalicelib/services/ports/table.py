@@ -275,6 +275,12 @@ class Table(Protocol):
     def last_tag_move(self, repository: Repository, tag: str) -> TagMove | None:
         """Where the tag points since when, and where it pointed before. None: it was never heard of."""
 
+    def keep_layers(self, repository: Repository, mark: str, digest: str) -> None:
+        """That the image `digest`, which is being quarantined, has the layers of this mark; the last one stands."""
+
+    def read_layers(self, repository: Repository, mark: str) -> str | None:
+        """The digest of the image with these layers that was quarantined last; None: none was."""
+
     def store_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Merges facts into the repository item (`created_at`, `deleted_at`, `scan_frequency`, …)."""
 

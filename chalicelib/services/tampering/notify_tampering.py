@@ -2,7 +2,8 @@
 
 Told in every mode, `observe` included: a Deny of ours taken out, a setting changed, a quarantined image restored,
 deleted, pushed again or robbed of its tag, its layers pushed as another digest, and what our own write of a policy may
-have overwritten. Nothing is done about it here. Each is told once, however often the call is heard.
+have overwritten. Nothing is done about it here. Each is told once, however often the call is heard. What a push costs
+does not grow with the repository.
 """
 
 from __future__ import annotations
@@ -131,6 +132,10 @@ def _same_layers(call: ApiCall, repository: Repository, context: Context) -> Ite
     mark = layers_mark(call.layers)
     if call.name != "PutImage" or pushed is None or mark is None:
         return
-    held = [h.ref for h in context.table.headers_of(repository) if h.hold is not None and h.hold.layers == mark]
-    if held and pushed not in {ref.digest for ref in held}:
-        yield compose_call_alert(call, *same_layers_words(repository.image(pushed), held[0]))
+    known = context.table.read_layers(repository, mark)
+    if known is None or known == pushed:
+        return
+    held = repository.image(known)
+    stored = context.table.read_headers([held]).get(held)
+    if stored is not None and is_evidence(stored.header):
+        yield compose_call_alert(call, *same_layers_words(repository.image(pushed), held))

@@ -85,6 +85,14 @@ def test_digests_and_the_former_policy_come_back_just_as_they_were(table: Table)
     assert table.read_denied(home("team/other")) == DeniedDigests()
 
 
+def test_the_image_that_was_quarantined_last_with_some_layers_is_found_by_their_mark(table: Table) -> None:
+    assert table.read_layers(HOME, "mark") is None
+    for number in (1, 2):
+        table.keep_layers(HOME, "mark", digest(number))
+    assert table.read_layers(HOME, "mark") == digest(2)
+    assert (table.read_layers(HOME, "other"), table.read_layers(home("team/other"), "mark")) == (None, None)
+
+
 def test_a_change_that_changes_nothing_writes_nothing() -> None:
     table = FakeTable(lambda: NOW)
     for _ in range(2):

@@ -229,6 +229,14 @@ def test_order_repetition_and_empty_layers_hide_nothing(same: list[str]) -> None
     assert "layers of a quarantined image" in told(story, pushed(story, new_ref().digest, "v2", same)).title
 
 
+def test_a_push_reads_no_list_of_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a push costs must not grow with what lies beside it."""
+    story = Quarantined()
+    monkeypatch.setattr(story.stored, "headers_of", lambda _: pytest.fail("all images of the repository were read"))
+    assert told(story, pushed(story, new_ref().digest, "v2", LAYERS))
+    assert not alarms(story, pushed(story, new_ref().digest, "v3", ["sha256:" + "d" * 64]))
+
+
 def test_the_layers_of_what_a_person_released_are_no_news() -> None:
     story = Quarantined()
     release_image(story.ref, "oncall", "needed", story)
