@@ -57,6 +57,9 @@ class PutPolicies:
     def fresh(self) -> Rules:
         return self._rules[-1]
 
+    def built_in(self) -> Policy:
+        return self._rules[0].policy
+
     def policy_of(self, text: str) -> Policy:
         return read_policy(text)
 

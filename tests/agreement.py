@@ -23,10 +23,12 @@ OPEN = (Decision.ALLOW, Decision.WARN)
 
 def disagreements(headers: Iterable[Header]) -> list[str]:
     """Of stored headers, in the words that the API makes of them; empty: none."""
-    stored = {header.ref: header for header in headers if header.exists and header.kind is not Kind.ARTIFACT}
+    stored = {header.ref: header for header in headers if header.exists}
     reads: Any = SimpleNamespace(headers=lambda refs: {ref: stored[ref] for ref in refs if ref in stored})
     found, answered = [], []
     for header in stored.values():
+        if header.kind is Kind.ARTIFACT:
+            continue
         behind = images_behind(reads, header)
         row, image = answer_row(row_of(header)), answer_image(header, behind, ())
         verdict = answer_verdict(header, weakest(behind))

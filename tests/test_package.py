@@ -201,6 +201,7 @@ def test_the_rules_hear_every_trigger() -> None:
     assert heard == {
         ("aws.ecr", "AWS API Call via CloudTrail"),
         ("aws.ecr", "AWS Service Event via CloudTrail"),
+        ("aws.ecr-public", "AWS API Call via CloudTrail"),
         ("aws.ecr", "ECR Image Action"),
         ("aws.ecr", "ECR Image Scan"),
         ("aws.ecr", "ECR Pull Through Cache Action"),

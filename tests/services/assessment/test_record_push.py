@@ -409,7 +409,7 @@ def test_a_child_whose_decision_changes_decides_its_index_again():
 
 
 def test_an_index_is_scanned_as_far_as_its_images_are_also_where_its_decision_stays():
-    story = index_of(Registry(1, 2, 3), *platforms())
+    story = attested()
     story.push(9, 1, "v1", media_type=INDEX)
     scan(story, 1)
     assert story.header(ref(9)).scan.state is ScanState.PENDING
