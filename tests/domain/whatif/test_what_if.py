@@ -113,7 +113,9 @@ def cases(draw: Any) -> tuple[WhatIfCase, datetime]:
     source = play(Source.ENHANCED, draw(STEPS))
     now = source.now + draw(st.integers(1, 300)) * HOUR
     header = draw(HEADERS)
-    one = WhatIfCase(header, msgspec.structs.replace(source.document, ref=header.ref), (image(9, kind=Kind.INDEX, tags=("v9",)),))
+    one = WhatIfCase(
+        header, msgspec.structs.replace(source.document, ref=header.ref), (image(9, kind=Kind.INDEX, tags=("v9",)),)
+    )
     if draw(st.booleans()):
         return one, now
     gone = WhatIfCase(msgspec.structs.replace(header, exists=False, verdict=None), one.document)
