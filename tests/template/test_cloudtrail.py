@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import botocore.loaders
+import botocore.session
 import pytest
 
-from chalicelib.domain.tampering.tampering import IMAGE_CALLS, SETTINGS
+from chalicelib.domain.tampering.tampering import IMAGE_CALLS, PARAMETERS, SETTINGS
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = [ROOT / ".chalice/resources.json", ROOT / "chalicelib/cli/deploy/spoke.json"]
@@ -57,3 +58,12 @@ def test_calls_of_both_services_are_heard_by_a_pattern_that_eventbridge_takes(te
 def test_each_excuse_is_in_the_documents() -> None:
     text = (ROOT / "docs/security.md").read_text()
     assert not [name for name in EXCUSED if f"`{name}`" not in text]
+
+
+def test_what_is_told_of_a_call_is_named_by_its_model() -> None:
+    session = botocore.session.get_session()
+    models = [session.get_service_model(service) for service in ("ecr", "ecr-public")]
+    inputs = [
+        m.operation_model(name).input_shape.members for m in models for name in m.operation_names if name in SETTINGS
+    ]
+    assert {name for members in inputs for name in members} - {"registryId"} == PARAMETERS

@@ -48,6 +48,17 @@ SETTINGS = {
 }
 """What a call changes that Lazaretto relies on. A test compares: every operation of ECR that changes something is here,
 is about images (`IMAGE_CALLS`), or is excused by name."""
+PARAMETERS = frozenset(
+    {
+        *("appliedFor", "credentialArn", "customRoleArn", "description", "destination", "ecrRepositoryPrefix"),
+        *("encryptionConfiguration", "force", "imageScanningConfiguration", "imageTagMutability"),
+        *("imageTagMutabilityExclusionFilters", "lifecyclePolicy", "lifecyclePolicyText", "name", "policyText"),
+        *("prefix", "principalArn", "replicationBackfillId", "replicationConfiguration", "repositoryName"),
+        *("repositoryPolicy", "resourceTags", "rules", "scanType", "signingConfiguration", "upstreamRegistry"),
+        *("upstreamRegistryUrl", "upstreamRepositoryPrefix", "value"),
+    }
+)
+"""Of these calls. Anything else that stands in an event is not told: it may be a secret."""
 IMAGE_CALLS = frozenset({"BatchDeleteImage", "CreateRepository", "PutImage", "UpdateImageStorageClass"})
 """Heard, and told only where they touch what is quarantined."""
 
@@ -101,7 +112,8 @@ def setting_words(call: ApiCall) -> tuple[str, tuple[str, ...]] | None:
     if (changed := SETTINGS.get(call.name)) is None:
         return None
     public = " in ECR Public" if call.public else ""
-    values = (f"{sanitize(name, 100)}: {sanitize(value, MAX_SHOWN)}" for name, value in call.changed.items())
+    said = ((name, value) for name, value in call.changed.items() if name in PARAMETERS)
+    values = (f"{name}: {sanitize(value, MAX_SHOWN)}" for name, value in said)
     return f"Setting changed{public}: {changed}", tuple(values)
 
 
