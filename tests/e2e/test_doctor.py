@@ -42,8 +42,9 @@ HERE = {
 def doctor(run: Run) -> Said:
     """After the hour has struck for each sweep: which of them a single hour begins depends on the time of day."""
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    past = [now - timedelta(hours=ago) for ago in range(24)]
-    for hour in sorted({now, *(next(hour for hour in past if sweep.is_run_at(hour.hour)) for sweep in EVERY)}):
+    hours = [now - timedelta(hours=ago) for ago in range(24)]
+    begun = [next(at for at in hours if sweep.is_run_at(at.hour)) for sweep in EVERY]
+    for hour in sorted({now, *begun}):
         run.account.invoke("clock", {**SCHEDULED, "time": f"{hour:%Y-%m-%dT%H:%M:%SZ}"})
     run.settle()
     return run.shell.type("lazaretto doctor --json")
