@@ -83,7 +83,7 @@ def test_a_flaw_in_an_image_of_many_indexes_is_one_alert_that_names_the_tagged_o
 ) -> None:
     acting = "quarantine: {when_running: proceed, max_per_hour: 1000}\n"
     apply_policy(POLICY.replace("block}", f"{decision}}}") + acting, "oncall", world.stack.context)
-    count = 160 if extent.is_full else 40
+    count = 160 if extent.is_full else 20
     image = world.pusher.image([b"base"])
     indexes = world.indexes(image, count)
     world.scan_as(image, None)
@@ -116,7 +116,7 @@ def test_what_is_read_of_a_flaw_grows_no_faster_than_the_indexes_of_its_image(
 
     monkeypatch.setattr(Headers, "read", counted)
     costs = []
-    for number in (10, 30):
+    for number in (5, 15):
         image = world.pusher.image([b"base", bytes([number])])
         world.indexes(image, number)
         world.scan_as(image, None)
