@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from chalicelib.domain.assessment.conclusion import is_outdated, observe, with_due
+from chalicelib.domain.assessment.conclusion import asks_exploited, is_outdated, observe, with_due
 from chalicelib.domain.assessment.merge import Merged, learn, merge_listing, merge_rows
 from chalicelib.domain.enforcement.enforcement import archive_wanted, is_freed
 from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
@@ -35,6 +35,7 @@ from chalicelib.services.assessment.write_header import (
     HeaderChange,
     Refreshed,
     decide_image,
+    indexes_of,
     plan_refresh,
     send_refresh,
     write_header,
@@ -165,7 +166,8 @@ class _Assessment:
         merged, self.younger = inherit_first_seen(merged, before, after, self.deliveries, self.context)
         told = [d.body.row.finding for d in rows if isinstance(d.body, FindingChanged)]
         merged = self._merged_rows(merged, told).document
-        exploited = ask_exploited(merged, self.rules.policy, now, self.context)
+        asks = asks_exploited(after, self.rules, now, indexes_of(after, self.context))
+        exploited = ask_exploited(merged, asks, now, self.context)
         self.ask_again = exploited.again
         merged = learn(merged, exploited.facts, now).document
         if merged is document:
