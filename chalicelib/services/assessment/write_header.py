@@ -393,8 +393,9 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
     told: dict[str, None] = {}
     if turned or put.standing != before.standing or put.scan.state is not before.scan.state:
         told |= dict.fromkeys(put.parents)
-    if put.parents and (put.revision, put.verdict) != (before.revision, before.verdict):
-        # It may have by now what the release of an index was not given for.
+    looked = put.activated_at is not None and put.refreshed_at != before.refreshed_at
+    if put.parents and (looked or (put.revision, put.verdict) != (before.revision, before.verdict)):
+        # It may have by now what the release of an index was not given for, or its first scan after the restore.
         told |= dict.fromkeys(index.ref.digest for index in filter(is_released, indexes_of(put, context)))
     for digest in told:
         context.outbox.send("scans", Decide(home.image(digest), "child", quiet=quiet))
