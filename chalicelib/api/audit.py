@@ -17,6 +17,7 @@ from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Paging, context, find_image, is_meant
 from chalicelib.api.framework.endpoint import RouteGroup
+from chalicelib.api.framework.named import find_named
 from chalicelib.api.framework.query import Parameter, Query, calendar_day, moment, text, word
 from chalicelib.domain.audit.action import ActionKind, action_id
 from chalicelib.domain.audit.chain import Chain
@@ -156,7 +157,7 @@ def list_audit(query: Query) -> AuditList:
 
     An image is `repository` and `digest` or `tag`. Without image and subject: the last 30 days, or `day`, or `since`
     and `until`; a page then ends at `limit` records or after 5,000 looked through, and what was recorded in the last
-    second may not be there yet.
+    second may not be there yet. 404 for a registry, Region or repository that is neither known nor recorded.
     """
     place = context()
     paging = Paging("/v1/audit", query, place)
@@ -171,6 +172,9 @@ def list_audit(query: Query) -> AuditList:
         if until - since > LONGEST:
             raise ParameterError(SINCE.name, f"is more than {LONGEST.days} days before `until`: ask for part by part")
         page = audit.page_of_days(since, until, wanted, paging.start, paging.limit)
+        if not page.items and page.after is None:
+            # Of a repository that is gone there may be records: only without any a name may be a typo.
+            find_named(query, place)
     return AuditList(tuple(answer_record(row) for row in page.items), paging.next_cursor(page.after))
 
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from chalicelib.api.answers.answering import copied, name_of
-from chalicelib.api.answers.image_answers import ActAnswer, HoldAnswer, ImageNameAnswer, Moment, OrderAnswer
+from chalicelib.api.answers.image_answers import (
+    ActAnswer,
+    HoldAnswer,
+    ImageNameAnswer,
+    Moment,
+    OrderAnswer,
+    TouchedAnswer,
+)
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Call, context, find_image
 from chalicelib.api.framework.endpoint import OK, Answered, RouteGroup
@@ -39,6 +46,14 @@ class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     digest: str | None = None
     tag: str | None = None
     dry_run: bool = False
+
+
+class ReleaseBody(OrderBody, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`until`: when it ends at the latest; null: as late as the policy's `waivers.max_days` lets it. `allow_unmatched`:
+    also of an image that nothing keeps from being pulled."""
+
+    until: Moment | None = None
+    allow_unmatched: bool = False
 
 
 class UndoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,7 +90,8 @@ class RadiusAnswer(msgspec.Struct, frozen=True):
 
 
 class GivenAnswer(msgspec.Struct, frozen=True):
-    """What follows from an order. `act` null: nothing is to be done, the image is so already. `lines`: in sentences."""
+    """What follows from an order. `act` null: nothing is to be done, the image is so already. `lines`: in sentences.
+    `touched`: what a release lets through; null for any other order."""
 
     image: ImageNameAnswer
     decision: Decision
@@ -86,6 +102,7 @@ class GivenAnswer(msgspec.Struct, frozen=True):
     radius: RadiusAnswer
     lines: tuple[str, ...]
     dry_run: bool
+    touched: TouchedAnswer | None
 
 
 class UndoneAnswer(msgspec.Struct, frozen=True):
@@ -122,6 +139,7 @@ def answer_given(given: Given) -> GivenAnswer:
         radius=answer_radius(given.radius),
         lines=given.lines,
         dry_run=given.dry_run,
+        touched=given.touched,
     )
 
 
@@ -179,9 +197,13 @@ def quarantine(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     return _given(quarantine_image(_meant(body), call.actor, body.reason, context(), dry_run=body.dry_run))
 
 
-@area.post("/v1/release", OrderBody, GivenAnswer, statuses=(404,), status=STATUSES)
-def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
-    """Have one image pulled again, whatever its verdict, until that gets worse than it is now.
+@area.post("/v1/release", ReleaseBody, GivenAnswer, statuses=(404,), status=STATUSES)
+def release(call: Call[ReleaseBody]) -> Answered[GivenAnswer]:
+    """Have one image pulled again, whatever its verdict, until the release ends.
+
+    It ends at `until`, when a finding of the image turns out to be exploited, and when a rule closes for what was not
+    among the reasons released; the end is told and recorded. `touched` says how many images and findings it lets
+    through; 400 where nothing keeps the image from being pulled, without `allow_unmatched`.
 
     What retention archived is restored too; what another principal archived is not, and `lines` says so. A restore from
     the archive takes ECR up to 20 minutes; until then `GET /v1/image` shows `storage` ACTIVATING. With `dry_run`
@@ -189,8 +211,17 @@ def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     """
     from chalicelib.services.enforcement.give_order import release_image
 
-    body = call.body
-    return _given(release_image(_meant(body), call.actor, body.reason, context(), dry_run=body.dry_run))
+    body, meant = call.body, _meant(call.body)
+    given = release_image(
+        meant,
+        call.actor,
+        body.reason,
+        context(),
+        dry_run=body.dry_run,
+        until=body.until,
+        allow_unmatched=body.allow_unmatched,
+    )
+    return _given(given)
 
 
 @area.post("/v1/undo", UndoBody, UndoneAnswer, statuses=(404, 409), status=STATUSES)

@@ -7,10 +7,11 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.api.answers.answering import copied
-from chalicelib.api.answers.image_answers import Moment
+from chalicelib.api.answers.image_answers import Moment, TouchedAnswer
 from chalicelib.api.framework import parameters as p
 from chalicelib.api.framework.call import Call, Paging, context
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
+from chalicelib.api.framework.named import find_named
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver, WaiverState, canonical_id, waiver_id
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
@@ -20,7 +21,11 @@ MADE = 201
 
 
 class WaiverWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be waived: a vulnerability (in one package, from one rule, where they are given) or a rule."""
+    """What is to be waived: a vulnerability (in one package, from one rule, where they are given) or a rule.
+
+    `even_if_exploited`: it excuses also what turns out to be exploited later. `allow_unmatched`: also what is in no
+    image now. `dry_run`: it is checked, and not given.
+    """
 
     repository: str
     reason: str
@@ -31,10 +36,14 @@ class WaiverWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     rule: str | None = None
     status: VexStatus | None = None
     justification: VexJustification | None = None
+    even_if_exploited: bool = False
+    allow_unmatched: bool = False
+    dry_run: bool = False
 
 
 class WaiverAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A waiver, and its state now. `created_at`: since when it stands as it does."""
+    """A waiver, and its state now. `created_at`: since when it stands as it does. `exploited`: what was known to be
+    exploited when it was given, and is excused all the same."""
 
     id: str
     state: WaiverState
@@ -48,6 +57,15 @@ class WaiverAnswer(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Moment
     status: VexStatus | None
     justification: VexJustification | None
+    even_if_exploited: bool
+    exploited: tuple[str, ...]
+
+
+class GivenWaiver(WaiverAnswer, frozen=True, kw_only=True):
+    """`touched`: the images and findings that it excuses as they are stored now."""
+
+    touched: TouchedAnswer
+    dry_run: bool
 
 
 class WaiverList(msgspec.Struct, frozen=True):
@@ -60,40 +78,48 @@ class _Place(msgspec.Struct, frozen=True, order=True):
     id: str
 
 
-@area.get("/v1/waivers", WaiverList, (*p.PLACE, p.WAIVER_ID, p.VULNERABILITY_ID, p.WAIVER_STATE, *p.PAGE))
+@area.get("/v1/waivers", WaiverList, (*p.PLACE, p.WAIVER_ID, p.VULNERABILITY_ID, p.WAIVER_STATE, *p.PAGE), (404,))
 def list_waivers(query: Query) -> WaiverList:
     """Waivers, the next to end first.
 
     `repository` asks for those whose glob covers it. A waiver holds in every registry and Region, so that `registry`
-    and `region` leave none out. One that has ended stays in the list for the policy's `history_days`.
+    and `region` leave none out. One that has ended stays in the list for the policy's `history_days`. 404 for a
+    registry, Region or repository that is neither known nor named by a waiver.
     """
     place = context()
     paging = Paging("/v1/waivers", query, place)
     now = place.clock.now()
     start = paging.position(_Place)
-    wanted = sorted((w for w in place.waivers.read() if _wanted(query, w, now)), key=_place_of)
+    stored, name = place.waivers.read(), query.get(p.REPOSITORY_)
+    if not any(w.repository == name for w in stored):
+        find_named(query, place)
+    wanted = sorted((w for w in stored if _wanted(query, w, now)), key=_place_of)
     left = [w for w in wanted if start is None or _place_of(w) > start]
     shown = left[: paging.limit]
     last = _place_of(shown[-1]) if len(left) > len(shown) else None
     return WaiverList(tuple(_answer(w, now) for w in shown), paging.cursor_at(last))
 
 
-@area.post("/v1/waivers", WaiverWish, WaiverAnswer, statuses=(409,), status=(200, MADE))
-def give_waiver(call: Call[WaiverWish]) -> WaiverAnswer | Answered[WaiverAnswer]:
+@area.post("/v1/waivers", WaiverWish, GivenWaiver, statuses=(409,), status=(200, MADE))
+def give_waiver(call: Call[WaiverWish]) -> GivenWaiver | Answered[GivenWaiver]:
     """Gives a waiver, or changes the one for the same repository, vulnerability, package and rule.
 
     The vulnerability's id is put in the case in which it is published (`CVE-`, `GHSA-`).
 
     201 where there was none; 200 where it was changed, or said the same already. Every image it may touch is decided
-    again; until then the verdicts stand.
+    again; until then the verdicts stand. One that was given while a finding was not known to be exploited excuses it no
+    more once it is, unless it says `even_if_exploited`. 400 for one that matches nothing, without `allow_unmatched`.
+    With `dry_run` nothing is changed (200).
     """
     place, wish = context(), _canonical(call.body)
     named = (wish.repository, wish.vulnerability_id, wish.package, wish.rule)
     now = place.clock.now()
-    waiver = copied(Waiver, wish, id=waiver_id(*named), created_at=now)
-    done = manage_waivers(Give(waiver), call.actor, place)
-    answer = _answer(done.waiver, now)
-    return Answered(answer, MADE) if done.new else answer
+    waiver = copied(Waiver, wish, id=waiver_id(*named), created_at=now, exploited=())
+    give = Give(waiver, allow_unmatched=wish.allow_unmatched)
+    done = manage_waivers(give, call.actor, place, dry_run=wish.dry_run)
+    state = done.waiver.state(now)
+    answer = copied(GivenWaiver, done.waiver, state=state, touched=done.touched, dry_run=wish.dry_run)
+    return Answered(answer, MADE) if done.new and not wish.dry_run else answer
 
 
 @area.delete("/v1/waivers", WaiverAnswer, (p.WAIVER_ID.needed(), p.REASON.needed()), (404, 409))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -39,16 +40,28 @@ def release_command(
     api: RestApi,
     image: Image,
     reason: Reason,
+    until: o.End = None,
+    allow_unmatched: Annotated[
+        bool, typer.Option("--allow-unmatched", help="Also where nothing keeps the image from being pulled.")
+    ] = False,
+    yes: Annotated[bool, o.yes_option("Do not ask.")] = False,
     dry_run: o.DryRun = False,
     registry: o.Registry = None,
     region: o.Region = None,
 ) -> None:
-    """Make an image available again, whatever its verdict, until the verdict gets worse.
+    """Make an image available again, whatever its verdict, until --until: 30d, a date, or a time with its offset.
 
-    What retention archived is restored too. A restore takes up to 20 minutes: `lazaretto image` shows when it is over.
+    At the latest it ends after the policy's waivers.max_days; before that when a finding turns out to be exploited, or
+    a rule closes for what is not among the reasons released. How many images and findings it lets through is shown; at
+    a terminal you are asked. What retention archived is restored too. A restore takes up to 20 minutes: `lazaretto
+    image` shows when it is over.
     """
-    body = _body(image, registry, region, reason, dry_run)
-    api.print(api.client.post("/v1/release", body, needs=("lines",)), _print_given)
+    end = None if until is None else o.read_end(until, datetime.now(UTC), "--until")
+    body = {**_body(image, registry, region, reason, dry_run), "until": end, "allow_unmatched": allow_unmatched}
+    if not dry_run:
+        planned = api.client.post("/v1/release", {**body, "dry_run": True}, needs=("touched",))
+        output.ask_to_go_on(output.touched_words(planned["touched"], "It lets through"), yes=yes)
+    api.print(api.client.post("/v1/release", body, needs=("lines", "touched")), _print_given)
 
 
 @with_api
@@ -106,6 +119,9 @@ def _facts(given: dict[str, Any], image: dict[str, Any]) -> Iterator[tuple[objec
     yield "digest", image["digest"]
     yield "tags", ", ".join(radius["tags"])
     yield "decision", given["decision"]
+    if given.get("touched"):
+        yield "lets through", output.touched_words(given["touched"], "").strip()
+        yield "until", output.when(given["order"]["until"]) if given["order"] else None
     yield "in use", "; ".join((radius["in_use"], *radius["running"], *radius["blind"]))
     yield "not asked", "; ".join(radius["not_asked"])
     yield "last pulled", output.when(radius["last_pulled_at"])

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from cyclonedx.model import Property
@@ -85,6 +85,7 @@ class VexStatement(msgspec.Struct, frozen=True, kw_only=True):
     approved_by: str | None = None
     expires_at: datetime | None = None
     created_at: datetime | None = None
+    even_if_exploited: bool | None = None
 
 
 class _Named(msgspec.Struct):
@@ -186,6 +187,7 @@ def _entry(waiver: Waiver) -> Vulnerability:
         "justification": waiver.justification,
         "expires_at": msgspec.to_builtins(waiver.expires_at),
         "created_at": msgspec.to_builtins(waiver.created_at),
+        "even_if_exploited": "true" if waiver.even_if_exploited else None,
     }
     return Vulnerability(
         bom_ref=waiver.id,
@@ -266,7 +268,8 @@ def _with_own(said: VexStatement, entry: _Entry) -> VexStatement:
         # Every entry of ours has one: this one was added by another party.
         return said
     ours.justification = ours.justification or said.justification
-    return msgspec.structs.replace(said, packages=(), unresolved=(), ours=True, **msgspec.structs.asdict(ours))
+    fields = {**msgspec.structs.asdict(ours), "even_if_exploited": ours.even_if_exploited is not None or None}
+    return msgspec.structs.replace(said, packages=(), unresolved=(), ours=True, **fields)
 
 
 class _Ours(msgspec.Struct):
@@ -277,3 +280,4 @@ class _Ours(msgspec.Struct):
     justification: VexJustification | None = None
     expires_at: datetime | None = None
     created_at: datetime | None = None
+    even_if_exploited: Literal["true"] | None = None

@@ -137,7 +137,13 @@ def test_kinds_are_one_or_more(ask: Ask) -> None:
 def test_a_repository_has_the_records_of_its_images_and_its_own(ask: Ask) -> None:
     assert effects(ask("/v1/audit", repository="team/web")) == ["FUSE_RESET#1", "QUARANTINE#2"]
     assert effects(ask("/v1/audit", repository="team/api")) == ["QUARANTINE#2"]
-    assert effects(ask("/v1/audit", registry="111122223333", region="us-east-1")) == []
+    assert effects(ask("/v1/audit", registry="111122223333", region="eu-west-1", kind="RELEASE")) == []
+    assert ask("/v1/audit", 404, registry="111122223333", region="us-east-1")["parameter"] == "region"
+
+
+def test_the_records_of_a_repository_that_is_gone_are_found_by_its_name(ask: Ask, context: FakeContext) -> None:
+    context.queries.homes.clear()
+    assert effects(ask("/v1/audit", repository="team/web")) == ["FUSE_RESET#1", "QUARANTINE#2"]
 
 
 @pytest.mark.parametrize("query", [{}, {"repository": "team/api", "tag": "v1"}, {"since": "2026-01-20T00:00:00Z"}])

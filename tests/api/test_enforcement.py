@@ -60,6 +60,7 @@ def test_an_order_is_kept_recorded_and_sent_with_what_hangs_on_the_image(client:
         "by": "local",
         "reason": "looks like a leaked key",
         "at": "2026-03-10T12:00:00Z",
+        "until": None,
     }
     assert (said["radius"]["in_use"], said["radius"]["tags"]) == ("NO", ["v1"])
     assert context.outbox.sent == [("actions", Act(ref(1), "QUARANTINE#1"))]
@@ -181,6 +182,7 @@ def test_a_waiver_is_undone_by_its_action_id(client: Client, context: FakeContex
         "reason": "not reachable",
         "approved_by": "platform security",
         "expires_at": "2026-03-20T00:00:00Z",
+        "allow_unmatched": True,
     }
     made = post(client, "/v1/waivers", 201, **wish)
     (record,) = context.queries.records[f"waiver/{made['id']}"]
@@ -229,3 +231,24 @@ def test_an_image_shows_what_is_done_to_it_and_what_is_still_to_be(
     assert body["act"]["kind"] == "RELEASE"
     assert body["order"]["by"] == "local"
     assert body["denied"] is False
+
+
+def test_before_a_release_is_given_it_says_what_it_lets_through_and_until_when(
+    client: Client, context: FakeContext
+) -> None:
+    archived(context)
+    planned = post(client, "/v1/release", 200, **MEANT, until="2026-03-20T00:00:00Z", dry_run=True)
+    assert planned["touched"] == {"images": 1, "findings": 0, "whole": True}
+    given = post(client, "/v1/release", 202, **MEANT, until="2026-03-20T00:00:00Z")
+    assert (given["order"]["until"], given["touched"]) == ("2026-03-20T00:00:00Z", planned["touched"])
+    assert post(client, "/v1/release", 202, **MEANT)["order"]["until"] == "2026-06-08T12:00:00Z"
+    late = post(client, "/v1/release", 400, **MEANT, until="2026-06-08T12:00:01Z")
+    assert (late["parameter"], "waivers.max_days" in late["detail"]) == ("until", True)
+
+
+def test_a_release_of_what_nothing_keeps_out_is_refused_but_by_a_word(client: Client, context: FakeContext) -> None:
+    context.queries.add(image(1, Decision.ALLOW))
+    for dry_run in (False, True):
+        assert post(client, "/v1/release", 400, **MEANT, dry_run=dry_run)["parameter"] == "allow_unmatched"
+    assert context.queries.stored[ref(1)].order is None
+    assert post(client, "/v1/release", 202, **MEANT, allow_unmatched=True)["touched"]["images"] == 0

@@ -28,7 +28,7 @@ def context(context: FakeContext) -> FakeContext:
     return context
 
 
-@pytest.mark.parametrize("path", [*LISTS, "/v1/replication"])
+@pytest.mark.parametrize("path", [*LISTS, "/v1/replication", "/v1/audit", "/v1/waivers"])
 @pytest.mark.parametrize(
     ("query", "parameter", "meant"),
     [

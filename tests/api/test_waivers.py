@@ -11,22 +11,36 @@ import pytest
 from chalice.test import Client
 
 from chalicelib.domain.events.message import WaiversChanged
+from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.images.finding import FindingStatus, Severity
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import parse_policy
 from tests.api.conftest import Ask
+from tests.fakes.images import finding, image
 from tests.fakes.queries import NOW, FakeContext
 
+SEVERE = {"id": "severe", "match": {"severity": {"gte": "CRITICAL"}}, "decision": "block"}
+TAGGED = {"id": "tagged", "match": {"repository": ["team/*"]}, "decision": "block"}
 WISH: dict[str, Any] = {
     "repository": "team/*",
     "vulnerability_id": "CVE-2026-0001",
     "reason": "the parser is not reachable",
     "approved_by": "platform security",
     "expires_at": "2026-04-01T00:00:00Z",
+    "allow_unmatched": True,
 }
 
 
-def post(client: Client, **changes: Any) -> tuple[int, Any]:
+def give(client: Client, **changes: Any) -> tuple[int, Any]:
     body = {k: v for k, v in {**WISH, **changes}.items() if v is not None}
     answer = client.http.request("POST", "/v1/waivers", {"Content-Type": "application/json"}, json.dumps(body).encode())
     return answer.status_code, json.loads(answer.body)
+
+
+def post(client: Client, **changes: Any) -> tuple[int, Any]:
+    """The waiver alone, without what it touches."""
+    status, answer = give(client, **changes)
+    return status, {name: said for name, said in answer.items() if name not in ("touched", "dry_run")}
 
 
 def delete(client: Client, **query: str) -> tuple[int, Any]:
@@ -43,6 +57,45 @@ def test_a_waiver_is_given_and_told_as_it_stands(client: Client, context: FakeCo
     assert context.outbox.sent == [("sweeps", WaiversChanged())]
     (record,) = context.queries.records[f"waiver/{waiver['id']}"]
     assert (record.kind, record.actor, record.policy_version) == ("WAIVE", "person:local", 3)
+
+
+def test_before_a_waiver_is_given_it_says_how_many_images_and_findings_it_touches(
+    client: Client, context: FakeContext
+) -> None:
+    context.queries.add(image(1, Decision.BLOCK), [finding(1), finding(2)])
+    context.queries.add(image(2, Decision.BLOCK), [finding(1), finding(1, source_finding_id="another")])
+    context.queries.add(image(3, Decision.BLOCK), [finding(1, status=FindingStatus.RESOLVED)])
+    status, planned = give(client, dry_run=True, allow_unmatched=False)
+    assert (status, planned["dry_run"], context.waivers.read()) == (200, True, ())
+    assert planned["touched"] == {"images": 2, "findings": 3, "whole": True}
+    assert give(client, allow_unmatched=False)[1]["touched"] == planned["touched"]
+
+
+def test_of_a_rule_it_touches_what_the_rule_is_about(client: Client, context: FakeContext) -> None:
+    context.rules.rules = Rules(parse_policy({"version": 1, "rules": [SEVERE, TAGGED]}))
+    context.queries.add(image(1, Decision.BLOCK), [finding(1, Severity.CRITICAL), finding(2, Severity.LOW)])
+    for rule, findings in (("severe", 1), ("tagged", 0)):
+        touched = give(client, vulnerability_id=None, rule=rule, dry_run=True, allow_unmatched=False)[1]["touched"]
+        assert touched == {"images": 1, "findings": findings, "whole": True}
+
+
+@pytest.mark.parametrize("changes", [{}, {"vulnerability_id": None, "rule": "severe"}, {"repository": "prod/*"}])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_matches_nothing_is_refused_but_by_a_word(
+    client: Client, context: FakeContext, changes: dict[str, Any], dry_run: bool
+) -> None:
+    context.rules.rules = Rules(parse_policy({"version": 1, "rules": [SEVERE]}))
+    context.queries.add(image(1, Decision.BLOCK), [finding(2, Severity.LOW)])
+    status, problem = give(client, **changes, dry_run=dry_run, allow_unmatched=False)
+    assert (status, problem["parameter"], context.waivers.read()) == (400, "allow_unmatched", ())
+    assert "matches nothing that is stored" in problem["detail"]
+
+
+def test_what_is_exploited_as_it_is_waived_is_kept_with_the_waiver(client: Client, context: FakeContext) -> None:
+    context.queries.add(image(1, Decision.BLOCK), [finding(1, kev=True)])
+    assert post(client)[1]["exploited"] == ["CVE-2026-0001"]
+    waiver = post(client, vulnerability_id="CVE-2026-0002", even_if_exploited=True)[1]
+    assert (waiver["exploited"], waiver["even_if_exploited"]) == ([], True)
 
 
 def test_the_same_waiver_twice_is_one(client: Client, context: FakeContext, ask: Ask) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import UpstreamError
 from tests.cli.conftest import Run
-from tests.fakes.images import digest, image, ref
+from tests.fakes.images import digest, finding, image, ref
 from tests.fakes.queries import NOW, FakeContext
 
 
@@ -55,8 +56,43 @@ def test_a_dry_run_says_so(run: Run, context: FakeContext) -> None:
 
 
 def test_a_release_of_what_is_not_held_says_that_nothing_is_to_be_done(run: Run) -> None:
-    result = run("release", "team/api:v1", "--reason", "to be sure")
+    result = run("release", "team/api:v1", "--reason", "to be sure", "--allow-unmatched")
     assert "Nothing is to be done" in result.stdout
+
+
+def test_before_a_release_is_given_a_person_sees_what_it_lets_through_and_is_asked(
+    run: Run, context: FakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context.queries.add(image(1, Decision.BLOCK), [finding(1)])
+    asked: list[str] = []
+
+    def confirm(question: str, **_: Any) -> bool:
+        asked.append(question)
+        return len(asked) > 1
+
+    monkeypatch.setattr("chalicelib.cli.framework.output.is_interactive", lambda: True)
+    monkeypatch.setattr("chalicelib.cli.framework.output.typer.confirm", confirm)
+    refused = run("release", "team/api:v1", "--reason", "must run", "--until", "2026-03-20")
+    assert (refused.exit_code, context.queries.stored[ref(1)].order) == (2, None)
+    assert "It lets through 1 image and 0 findings" in refused.stderr
+    assert run("release", "team/api:v1", "--reason", "must run").exit_code == 0
+    assert context.queries.stored[ref(1)].order is not None
+    assert run("release", "team/api:v1", "--reason", "must run", "--yes", "--allow-unmatched").exit_code == 0
+    assert len(asked) == 2
+
+
+def test_a_waiver_that_matches_nothing_is_bad_input_but_by_a_word(run: Run, context: FakeContext) -> None:
+    given = ("waive", "--repository", "team/*", "--cve", "CVE-2026-0001", "--approved-by", "security", "--reason", "x")
+    refused = run(*given, "--expires", "2026-03-20")
+    assert (refused.exit_code, context.waivers.read()) == (2, ())
+    assert "CVE-2026-0001 in team/* matches nothing that is stored now" in refused.stderr
+    assert run(*given, "--expires", "2026-03-20", "--allow-unmatched").exit_code == 0
+
+
+def test_a_release_that_lets_nothing_through_or_for_too_long_is_bad_input(run: Run) -> None:
+    for words, said in (((), "--allow-unmatched"), (("--until", "400d"), "until"), (("--until", "soon"), "--until")):
+        result = run("release", "team/api:v1", "--reason", "to be sure", *words)
+        assert (result.exit_code, said in result.stderr) == (2, True)
 
 
 def test_no_reason_is_bad_input_and_an_unknown_image_a_negative_answer(run: Run) -> None:
@@ -80,6 +116,7 @@ def test_an_action_nobody_knows_is_a_negative_answer(run: Run) -> None:
 
 
 def test_a_waiver_is_undone_and_what_was_changed_since_is_not(run: Run, context: FakeContext) -> None:
+    context.queries.add(image(2, Decision.BLOCK), [finding(1)])
     given = ("waive", "--repository", "team/*", "--vulnerability", "CVE-2026-0001", "--approved-by", "security")
     assert run(*given, "--expires", "2026-03-20T00:00:00Z", "--reason", "not reachable").exit_code == 0
     (waiver,) = context.waivers.read()

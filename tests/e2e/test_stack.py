@@ -22,6 +22,7 @@ SAM = "AWS::Serverless::"
 WAIVER = (
     *("waive", "--repository", "another/*", "--cve", "CVE-2026-31099", "--expires", "2d"),
     *("--reason", "a test of permissions", "--approved-by", "security@example.com"),
+    "--allow-unmatched",
 )
 
 

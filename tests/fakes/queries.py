@@ -37,6 +37,7 @@ from chalicelib.services.ports.table import (
     TagRow,
 )
 from tests.fakes.audit import FakeAudit
+from tests.fakes.index import FakeIndex
 from tests.fakes.journal import FakeJournal
 from tests.fakes.keeper import HeaderKeeper
 from tests.fakes.legal_holds import FakeLegalHolds
@@ -66,6 +67,7 @@ class FakeQueries:
         self.snapshot: Snapshot | None = None
         self.read: list[ImageRef] = []
         self.denied: dict[Repository, DeniedDigests] = {}
+        self.rows_where = FakeIndex(lambda: self.stored.values()).rows_where
 
     def add(self, header: Header, findings: Sequence[Finding] = ()) -> Header:
         """Stores an image with its findings; its tags and its repository are known with it."""

@@ -39,6 +39,7 @@ from chalicelib.domain.headers.pending_action import (
     Deferred,
     EndedWaivers,
     Enforcement,
+    Order,
     PendingAct,
     PendingAction,
     PendingAlert,
@@ -120,6 +121,7 @@ class _StoredAction(msgspec.Struct, frozen=True):
     quiet: bool = False
     ended: EndedWaivers | None = None
     policy: int | None = None
+    ends: Order | None = None
 
     @classmethod
     def of(cls, action: PendingAction) -> _StoredAction:

@@ -178,12 +178,21 @@ class ActAnswer(msgspec.Struct, frozen=True):
 
 
 class OrderAnswer(msgspec.Struct, frozen=True):
-    """A person's word that stands. A release stands until the verdict gets worse than it was then."""
+    """A person's word that stands. `until`: when a release ends at the latest; null for a quarantine."""
 
     kind: str
     by: str
     reason: str
     at: Moment
+    until: Moment | None
+
+
+class TouchedAnswer(msgspec.Struct, frozen=True):
+    """How many images and findings a release or a waiver is about. `whole` false: there are more; the time was up."""
+
+    images: int
+    findings: int
+    whole: bool
 
 
 class HoldAnswer(msgspec.Struct, frozen=True):

@@ -6,7 +6,9 @@ An option whose help differs from command to command is made by a function.
 from __future__ import annotations
 
 import json
+import re
 import sys
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -37,6 +39,8 @@ PackageName = Annotated[str | None, typer.Option("--package", help="Package name
 _PUBLIC = "public.ecr.aws"
 _PUBLIC_HOSTS = (_PUBLIC, "ecr-public.aws.com")
 _MAX = 1024
+_DAYS = re.compile(r"([0-9]{1,5})d")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 PolicyFile = Annotated[str, typer.Argument(metavar="FILE", help="A policy file, or - for standard input.")]
 OptionalPolicyFile = Annotated[
     str | None, typer.Argument(metavar="[FILE]", help="A policy file, or - for standard input.")
@@ -55,10 +59,30 @@ def _stage_option(text: str) -> Any:
     return typer.Option("--stage", envvar="LAZARETTO_STAGE", help=text)
 
 
+End = Annotated[str | None, typer.Option("--until", help="30d, 2026-12-31 (00:00 UTC), or a time with its offset.")]
 DryRun = Annotated[bool, dry_run_option("Say what would be done, and change nothing.")]
 Stage = Annotated[str, _stage_option("Stage of the deployment, in the AWS environment's account and Region.")]
 StackStage = Annotated[str, _stage_option("Stage: part of every name.")]
 """For commands with options for account and Region."""
+
+
+def read_end(text: str, now: datetime, option: str) -> str:
+    """`30d`, a date (its first moment, UTC) or a time with its offset, as ISO 8601. Raises InputError.
+
+    Days end with the minute: two clocks that differ by a moment must not exceed the policy's maximum.
+    """
+    try:
+        if days := _DAYS.fullmatch(text):
+            end = now.replace(second=0, microsecond=0) + timedelta(days=int(days[1]))
+        elif _DATE.fullmatch(text):
+            end = datetime.combine(date.fromisoformat(text), time(), UTC)
+        else:
+            end = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise InputError(f"{option}: say 30d, a date such as 2026-12-31 or a time, not {text[:60]!r}") from None
+    if end.tzinfo is None:
+        raise InputError(f"{option}: {text} needs its offset, such as {text}Z")
+    return end.isoformat()
 
 
 def read_repository(text: str) -> dict[str, str]:

@@ -57,6 +57,20 @@ def is_interactive() -> bool:
     return sys.stdin.isatty()
 
 
+def ask_to_go_on(what_follows: str, *, yes: bool) -> None:
+    """Says what follows on standard error; a person at a terminal is asked, unless `yes`. Raises InputError for any
+    answer but yes."""
+    complain(what_follows)
+    if yes or not is_interactive():
+        return
+    try:
+        agreed = typer.confirm("Go on?", err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise InputError("nothing was changed")
+
+
 def exit_code(error: LazarettoError) -> int:
     if isinstance(error, InputError | UnknownNameError):
         return BAD_INPUT
@@ -144,6 +158,13 @@ def _progress(*columns: ProgressColumn) -> Progress:
 def when(text: str | None) -> str | None:
     """A time of the API without fractions of a second."""
     return None if text is None else re.sub(r"\.\d+", "", text)
+
+
+def touched_words(touched: dict[str, Any], what: str) -> str:
+    """Of a waiver or a release: how many images and findings it is about."""
+    images = count(touched["images"], "image", "images")
+    findings = count(touched["findings"], "finding", "findings")
+    return f"{what} {'' if touched['whole'] else 'at least '}{images} and {findings} of them, as they are known now."
 
 
 def count(number: int, one: str, many: str) -> str:

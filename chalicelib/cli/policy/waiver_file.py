@@ -5,9 +5,8 @@ No file is read and no API called here: a refused or failed waiver stops no othe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,33 +17,15 @@ from chalicelib.errors import ConflictError, InputError, UpstreamError
 if TYPE_CHECKING:
     from chalicelib.exports.cyclonedx_vex import VexStatement
 
-_DAYS = re.compile(r"([0-9]{1,5})d")
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _WAIVED = (VexStatus.NOT_AFFECTED, VexStatus.FIXED)
 FAILURES_IN_A_ROW = 3
 """After so many failures the API counts as unreachable: the rest is not tried."""
 WaiverFields = dict[str, Any]
-FIELDS = ("repository", "vulnerability_id", "package", "rule", "reason", "approved_by", "status", "justification")
+FIELDS = (
+    *("repository", "vulnerability_id", "package", "rule", "reason", "approved_by", "status", "justification"),
+    "even_if_exploited",
+)
 """Of a request, beside `expires_at`."""
-
-
-def read_end(text: str, now: datetime) -> str:
-    """`30d`, a date (its first moment, UTC) or a time with its offset, as ISO 8601. Raises InputError.
-
-    Days end with the minute: two clocks that differ by a moment must not exceed the policy's maximum.
-    """
-    try:
-        if days := _DAYS.fullmatch(text):
-            end = now.replace(second=0, microsecond=0) + timedelta(days=int(days[1]))
-        elif _DATE.fullmatch(text):
-            end = datetime.combine(date.fromisoformat(text), time(), UTC)
-        else:
-            end = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        raise InputError(f"--expires: say 30d, a date such as 2026-12-31 or a time, not {text[:60]!r}") from None
-    if end.tzinfo is None:
-        raise InputError(f"--expires: {text} needs its offset, such as {text}Z")
-    return end.isoformat()
 
 
 def requests_of(

@@ -18,7 +18,6 @@ from chalicelib.cli.policy.waiver_file import (
     ImportedWaivers,
     WaiverFields,
     import_waivers,
-    read_end,
     requests_of,
 )
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver
@@ -55,11 +54,20 @@ def waive_command(
     any_package: Annotated[
         bool, typer.Option("--any-package", help="With --import: a statement without packages holds for all.")
     ] = False,
+    even_if_exploited: Annotated[
+        bool, typer.Option("--even-if-exploited", help="Also once it is known to be exploited.")
+    ] = False,
+    allow_unmatched: Annotated[
+        bool, typer.Option("--allow-unmatched", help="Also what matches nothing that is stored now.")
+    ] = False,
+    dry_run: o.DryRun = False,
+    yes: Annotated[bool, o.yes_option("Do not ask.")] = False,
 ) -> None:
     """Accept a vulnerability, or the findings of a rule, in some repositories until a date.
 
-    The same waiver given again is changed. Its images are decided again within minutes. Exit 2 for a refused waiver;
-    the others of a file are given. Exit 1 if some of a file could not be given: give it once more.
+    How many images and findings it touches is shown first; at a terminal you are asked. The same waiver given again is
+    changed. Its images are decided again within minutes. Exit 2 for a refused waiver; the others of a file are given.
+    Exit 1 if some of a file could not be given: give it once more.
     """
     said: WaiverFields = {
         "repository": repository,
@@ -68,19 +76,26 @@ def waive_command(
         "rule": rule,
         "reason": reason,
         "approved_by": approved_by,
-        "expires_at": None if expires is None else read_end(expires, datetime.now(UTC)),
+        "expires_at": None if expires is None else o.read_end(expires, datetime.now(UTC), "--expires"),
         "status": status,
         "justification": justification,
+        "even_if_exploited": even_if_exploited or None,
     }
+    how = {"allow_unmatched": allow_unmatched}
     if any_package and (file is None or package is not None):
         raise InputError("--any-package: belongs to --import without --package")
     if file is not None:
         if renew is not None:
             raise InputError("--import: a file is not renewed; leave --renew out")
-        _import(file, said, any_package, api)
+        _import(file, said, {**how, "dry_run": dry_run}, any_package, api)
         return
-    fields = _renewed(renew, said, api.client) if renew is not None else said
-    api.print(api.client.post(ROUTE, _completed(fields), needs=("id", "state")), _print_waiver)
+    fields = _completed(_renewed(renew, said, api.client) if renew is not None else said) | how
+    planned = api.client.post(ROUTE, {**fields, "dry_run": True}, needs=("id", "touched"))
+    if dry_run:
+        api.print(planned, _print_waiver)
+        return
+    output.ask_to_go_on(output.touched_words(planned["touched"], "It touches"), yes=yes)
+    api.print(api.client.post(ROUTE, fields, needs=("id", "state")), _print_waiver)
 
 
 @with_api
@@ -132,14 +147,14 @@ def _answer(option: str, said: str | None, question: str, default: str | None = 
     return answer
 
 
-def _import(file: str, said: WaiverFields, any_package: bool, api: RestApi) -> None:
+def _import(file: str, said: WaiverFields, how: WaiverFields, any_package: bool, api: RestApi) -> None:
     from chalicelib.exports.cyclonedx_vex import read_vex
 
     statements = read_vex(_read(file))
     with output.counting("waivers") as count:
 
         def give(fields: WaiverFields) -> WaiverFields:
-            given = api.client.post(ROUTE, fields, needs=("id", "state"))
+            given = api.client.post(ROUTE, {**fields, **how}, needs=("id", "state"))
             count(1)
             return given
 
@@ -174,7 +189,9 @@ def _read(file: str) -> bytes:
 
 
 def _print_waiver(waiver: WaiverFields) -> None:
-    output.say(waiver["id"], "given:", _what(waiver))
+    if waiver["dry_run"]:
+        output.say("dry run, nothing was changed:", output.touched_words(waiver["touched"], "it touches"))
+    output.say(waiver["id"], "would be given:" if waiver["dry_run"] else "given:", _what(waiver))
     output.say(f"until {output.when(waiver['expires_at'])}, approved by {waiver['approved_by']}: {waiver['reason']}")
 
 

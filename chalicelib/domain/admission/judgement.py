@@ -22,9 +22,8 @@ from chalicelib.domain.admission.admission import (
     Operation,
     decode,
 )
-from chalicelib.domain.enforcement.enforcement import standing_order
+from chalicelib.domain.enforcement.enforcement import is_released
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.text import cut, sanitize, some_of
 from chalicelib.domain.images.verdict import Decision
@@ -234,8 +233,7 @@ def _excuse(judged: AdmissionJudgement, policy: Policy) -> str | None:
     name, header = judged.asked.name, judged.header
     if name is not None and policy.exempts(name.home.name):
         return "exempt"
-    order = None if header is None or not header.exists else standing_order(header)
-    return "released by a person" if order is not None and order.kind is ActionType.RELEASE else None
+    return "released by a person" if header is not None and header.exists and is_released(header) else None
 
 
 def _why(header: Header) -> str:

@@ -10,14 +10,22 @@ Refreshes are ordered by AWS's clock, never by the order in which workers write.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, channels_hearing
 from chalicelib.domain.alerts.verdict_alert import got_worse, should_announce
-from chalicelib.domain.enforcement.enforcement import standing_order, with_next_act
+from chalicelib.domain.enforcement.act_report import with_release_report
+from chalicelib.domain.enforcement.enforcement import (
+    Closing,
+    closing_of,
+    is_released,
+    release_until,
+    turned_release,
+    with_next_act,
+)
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
 from chalicelib.domain.headers.pending_action import EndedWaivers, PendingAction, PendingAlert, PendingReport
 from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus, Listing, Severity
@@ -25,6 +33,7 @@ from chalicelib.domain.images.image import Kind, Scan, ScanState, Source, Storag
 from chalicelib.domain.images.verdict import Decision, Verdict, VerdictSummary
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.section import Route
+from chalicelib.domain.policy.waiver import WaiverBook
 from chalicelib.domain.waivers.alert import WAIVER
 
 NOT_SINCE = "not scanned since it came back"
@@ -230,6 +239,25 @@ def ended_alone(
 KEV_EVERY = timedelta(days=1)
 
 
+def asks_exploited(
+    header: Header, rules: Rules, now: datetime, indexes: Sequence[Header] = ()
+) -> Callable[[Finding], bool]:
+    """Of which open findings it is asked whether they are exploited: where a rule depends on it, where it would end the
+    excuse of a waiver, and where it would end a person's release of the image or of an index that holds it."""
+    policy = rules.policy
+    released = any(is_released(one) for one in (header, *indexes))
+    book = WaiverBook(rules.waivers, header.ref.repository, now)
+
+    def asks(finding: Finding) -> bool:
+        if policy.asks_kev and policy.asks(finding):
+            return True
+        if finding.source is not Source.ENHANCED or finding.kev is True:
+            return False
+        return (released or book.asks_exploited(finding)) and policy.may_punish(finding)
+
+    return asks
+
+
 def conclude(
     header: Header,
     document: FindingsDocument,
@@ -241,6 +269,7 @@ def conclude(
     needed_by: Sequence[str] = (),
     ended: Sequence[EndedWaivers | None] = (),
     told: Sequence[Verdict] = (),
+    below: Sequence[Closing] = (),
     quiet: bool = False,
 ) -> Header:
     """The header as it must be put: counts, sketch, verdict, when to decide again, what is still to be done.
@@ -249,7 +278,7 @@ def conclude(
     know it by their tags, and a signature of one of them is one of the image. `needed_by`: what those keep from being
     done to it. `quiet`: one of many (a first fill, a policy change): the summary announces it. `ended`: of each of the
     children, the waivers by whose end alone it stands so, which people were not told yet. `told`: of the children, the
-    verdicts that people are told of.
+    verdicts that people are told of. `below`: of an image that a person has released, what closes the images it holds.
     """
     newer = header.verdict is not None and header.policy_version < rules.policy_version
     follows = rules.policy_version if newer else None
@@ -270,7 +299,8 @@ def conclude(
         return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet, follows=follows))
     outcome = decide(header.state(children, indexes), document.findings, rules.policy, rules.waivers, now)
     decide_at = outcome.decide_at
-    if rules.policy.asks_kev and any(f.open and rules.policy.asks(f) for f in document.findings):
+    asks = asks_exploited(header, rules, now, indexes)
+    if any(f.open and asks(f) for f in document.findings):
         decide_at = min(decide_at or now + KEV_EVERY, _next_refresh(header.decide_at, now))
     header = msgspec.structs.replace(header, decide_at=decide_at)
     verdict = outcome.verdict.kept()
@@ -284,9 +314,23 @@ def conclude(
         quiet = quiet or (by_image and header.order is None)
     elif header.verdict is not None:
         header = msgspec.structs.replace(header, verdict=verdict.as_one_with(header.verdict))
-    header = msgspec.structs.replace(header, order=standing_order(header), closing_at=_closing_at(header))
+    header = msgspec.structs.replace(header, closing_at=_closing_at(header))
+    header = _with_release(header, (closing_of(header, document, outcome), *below), rules.policy.waivers.max_days, now)
     quiet = quiet or header.left_to_summary is not None
     return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet, follows=follows), now)
+
+
+def _with_release(header: Header, closing: Sequence[Closing], max_days: int, now: datetime) -> Header:
+    """With a release as it stands now. Its end waits in `pending` until it is recorded and told."""
+    before = header.order
+    order, words = turned_release(header, closing, max_days, now)
+    header = msgspec.structs.replace(header, order=order)
+    if before is not None and words:
+        header = with_release_report(header, before, words, now)
+    if order is None or not is_released(header):
+        return header
+    until = release_until(order, max_days)
+    return msgspec.structs.replace(header, decide_at=min(header.decide_at or until, until))
 
 
 def _closing_at(header: Header) -> datetime | None:

@@ -69,7 +69,8 @@ class ActionKind(StrEnum):
 
     `QUARANTINE_FAILED`: AWS refused it. `WOULD_QUARANTINE`: the policy only observes. `EXPIRE` is recorded before an
     image is deleted, `EXPIRE_FAILED` after it when the image was not. `EXPIRED_BY_ECR`: ECR's own lifecycle policy
-    deleted it. `FILLED`: the first sweep was told of. `UNREACHABLE`: a registry cannot be listed.
+    deleted it. `FILLED`: the first sweep was told of. `UNREACHABLE`: a registry cannot be listed. `ORDER_ENDED`: a
+    release has ended by itself.
     """
 
     ALERT = "ALERT"
@@ -111,6 +112,7 @@ class ActionKind(StrEnum):
     LIFECYCLE_WRITTEN = "LIFECYCLE_WRITTEN"
     LEGAL_HOLD = "LEGAL_HOLD"
     LEGAL_HOLD_ENDED = "LEGAL_HOLD_ENDED"
+    ORDER_ENDED = "ORDER_ENDED"
 
 
 class ActionRecord(msgspec.Struct, frozen=True):

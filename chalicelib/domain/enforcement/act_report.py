@@ -9,7 +9,7 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, Alert, AlertDetails, alert_reasons, hears, titled
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import ActionType, PendingAct, PendingAlert, PendingReport
+from chalicelib.domain.headers.pending_action import ActionType, Order, PendingAct, PendingAlert, PendingReport
 from chalicelib.domain.images.names import console_url
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision
@@ -44,6 +44,18 @@ def with_report(
         return header
     report = PendingReport(act.number, now, decision, former, said=said, event=event)
     return msgspec.structs.replace(header, pending=(*(e for e in header.pending if e.key != report.key), report))
+
+
+def with_release_report(header: Header, release: Order, words: str, now: datetime) -> Header:
+    """`header` has the order that stands now: another than `release`, or the same with more than it was given for. It
+    is told to those who hear that an image is given back."""
+    if header.order is None:
+        said, ends = f"the release by {release.by} has ended, {words}", msgspec.structs.replace(release, released=None)
+    else:
+        said, ends = f"the release by {release.by} stands, {words}", None
+    number = header.enforcement_number + 1
+    report = PendingReport(number, now, header.decision, Decision.QUARANTINE, said=said, event=VERDICT, ends=ends)
+    return msgspec.structs.replace(header, pending=(*header.pending, report), enforcement_number=number)
 
 
 def compose_act_report(header: Header, effect: PendingReport, details: AlertDetails, now: datetime) -> Alert:

@@ -69,6 +69,11 @@ def ordered_words(order: Order) -> str:
     return f"Ordered by {by} at {order.at:%Y-%m-%d %H:%M} UTC, to {_WISHED[order.kind]}: {reason}"
 
 
+def order_words(order: Order | None) -> str:
+    """For the audit log."""
+    return "no order" if order is None else f"{order.kind} ordered by {order.by}: {order.reason}"
+
+
 def would_words(effect: PendingAct, why: str, use: InUse) -> str:
     """For the audit log of a policy that only observes."""
     said = {InUseState.YES: f"it runs: {'; '.join(use.by[:3])}", InUseState.NO: "nothing runs it"}

@@ -8,17 +8,32 @@ Whether the image runs and whether the fuse lets one more act pass is asked when
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
 from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import SYSTEM, ActionType, Deferred, Hold, Holding, Order, PendingAct
-from chalicelib.domain.images.image import Kind, StorageStatus
+from chalicelib.domain.headers.pending_action import (
+    SYSTEM,
+    ActionType,
+    Deferred,
+    Hold,
+    Holding,
+    Order,
+    PendingAct,
+    Released,
+    ReleasedImage,
+)
+from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus
+from chalicelib.domain.images.image import Kind, ScanState, Source, StorageStatus
+from chalicelib.domain.images.text import some_of
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.decision import RuleOutcome
 from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.waiver import BUILT_IN_RULES
 
 ARCHIVE = "archive"
 """The method of every quarantine, as headers, acts and the API name it."""
@@ -83,7 +98,7 @@ def next_acts(header: Header, policy: Policy, needed_by: Sequence[str], now: dat
     desired = wanted(header, policy, needed_by)
     observed = Deferred(Holding.OBSERVE, "the policy only observes", now)
     # What a person has ordered to be given back is given back in every mode: it takes nothing from anyone.
-    released = header.order is not None and header.order.kind is ActionType.RELEASE
+    released = is_released(header)
     return [
         act
         if policy.enforcing or (released and not act.kind.takes_away)
@@ -258,13 +273,188 @@ def is_freed(before: Header, after: Header, policy: Policy) -> bool:
     )
 
 
-def standing_order(header: Header) -> Order | None:
-    """The order without one whose time is over: a release is, when the verdict got worse than the one released."""
+def is_released(header: Header) -> bool:
+    """By a person's order, whatever its verdict is."""
+    return header.order is not None and header.order.kind is ActionType.RELEASE
+
+
+MARK_BYTES = 4
+MOST_MARKS = 20_000
+"""80 KB of a header; what is more counts as not released."""
+
+
+class Closing(msgspec.Struct, frozen=True):
+    """What of one image counts for a release: the findings for which rules close its doors, those that are known to be
+    exploited, and the other reasons that close them: `rules` about the image itself, a person's order. `scanner`: whose
+    findings are known."""
+
+    image: Header
+    findings: tuple[Finding, ...] = ()
+    exploited: tuple[Finding, ...] = ()
+    rules: tuple[str, ...] = ()
+    scanner: Source | None = None
+
+    @property
+    def mark(self) -> str:
+        return _mark(self.image.ref.path).hex()
+
+    @property
+    def scanned_by_itself(self) -> bool:
+        return self.image.kind is Kind.IMAGE and not self.image.ref.home.public
+
+
+def closing_of(image: Header, document: FindingsDocument, outcome: RuleOutcome) -> Closing:
+    """`outcome`: what the rules say of these findings now. That a scan is lacking or old is no reason: the release was
+    given all the same."""
+    reasons = [r for r in outcome.verdict.reasons if r.decision.closes_doors and not r.count]
+    rules = [reason.rule for reason in reasons if reason.rule not in BUILT_IN_RULES]
+    ordered = [f"order {image.ref.digest}"] if image.ordered is not None else []
+    exploited = (f for f in document.findings if f.kev is True and f.status is not FindingStatus.RESOLVED)
+    return Closing(image, outcome.closing, tuple(exploited), (*rules, *ordered), document.source)
+
+
+def release_until(order: Order, max_days: int) -> datetime:
+    """When it ends at the latest. One of a former version has no end of its own."""
+    return order.until or order.at + timedelta(days=max_days)
+
+
+def turned_release(
+    header: Header, closing: Sequence[Closing], max_days: int, now: datetime
+) -> tuple[Order | None, str]:
+    """The order as it stands now (None: a release has ended), and what people are to be told of it (empty: nothing).
+
+    A release ends at `until`, when a finding of the image turns out to be exploited, and when a rule closes for what
+    was not among the reasons released: findings are compared by all their ids. What the first complete scan after a
+    restore or a change of the scanner adds counts as released, unless it is exploited. `closing`: of the image, or of
+    the index and each of its images. `max_days`: the policy's `waivers.max_days`.
+    """
     order = header.order
-    if order is None or order.kind is not ActionType.RELEASE or header.verdict is None:
-        return order
-    released = order.standing
-    return None if released is not None and header.verdict.standing.worse_than(released) else order
+    if order is None or not is_released(header):
+        return order, ""
+    until = release_until(order, max_days)
+    if until <= now:
+        return None, f"its time was over at {until:%Y-%m-%d %H:%M} UTC"
+    if order.released is None:
+        worse = order.standing is not None and header.verdict and header.verdict.standing.worse_than(order.standing)
+        if worse:
+            return None, "the verdict is worse than the one that it was given against"
+        return msgspec.structs.replace(order, until=until, released=_released(closing, now)), ""
+    return _still_released(order, order.released, closing, now)
+
+
+def _released(closing: Sequence[Closing], now: datetime) -> Released:
+    return Released(
+        now,
+        closing=_marks(f for one in closing for f in one.findings),
+        exploited=_marks(f for one in closing for f in one.exploited),
+        rules=tuple(sorted({rule for one in closing for rule in one.rules})),
+        images=tuple(
+            ReleasedImage(one.mark, one.scanner, one.image.storage is not StorageStatus.ACTIVE)
+            for one in closing
+            if one.scanned_by_itself
+        ),
+    )
+
+
+def beyond(released: Released, closing: Sequence[Closing]) -> tuple[str, ...]:
+    """What closes now and was not released: ids of findings, rules."""
+    found = [name for one in closing for name in _beyond(one, released)]
+    return tuple(dict.fromkeys(found))
+
+
+def _beyond(one: Closing, released: Released) -> list[str]:
+    covered = _as_set(released.closing)
+    findings = [f.vulnerability_id for f in one.findings if not _marks_of(f) & covered]
+    return findings + [rule for rule in one.rules if rule not in released.rules]
+
+
+def newly_exploited(released: Released, closing: Sequence[Closing]) -> tuple[str, ...]:
+    """The vulnerabilities that are known to be exploited now, and were not when it was given."""
+    known = _as_set(released.exploited)
+    found = (f.vulnerability_id for one in closing for f in one.exploited if not _marks_of(f) & known)
+    return tuple(dict.fromkeys(found))
+
+
+def released_again(released: Released, closing: Sequence[Closing], now: datetime) -> Released:
+    """For a release that is brought back: only a restore to come gives an image a new base."""
+    return msgspec.structs.replace(_released(closing, now), closing=released.closing, exploited=released.exploited)
+
+
+def _still_released(
+    order: Order, released: Released, closing: Sequence[Closing], now: datetime
+) -> tuple[Order | None, str]:
+    if turned := newly_exploited(released, closing):
+        return None, f"known to be exploited: {', '.join(some_of(turned, _NAMED))}"
+    former = {image.mark: image for image in released.images}
+    images: list[ReleasedImage] = []
+    rebased: list[Closing] = []
+    judged: list[Closing] = []
+    for one in closing:
+        image, anew = _as_released(one, former.get(one.mark), released.at)
+        images += [image] if one.scanned_by_itself else []
+        if anew:
+            rebased.append(one)
+        elif not image.awaited:
+            judged.append(one)
+    if added := beyond(released, judged):
+        return None, f"not among what it was given for: {', '.join(some_of(added, _NAMED))}"
+    news = beyond(released, rebased)
+    if tuple(images) == released.images and not news:
+        return order, ""
+    both = _released(rebased, now)
+    let_through = Released(
+        now,
+        closing=b"".join(sorted(_as_set(released.closing) | _as_set(both.closing))[:MOST_MARKS]),
+        exploited=released.exploited,
+        rules=tuple(sorted({*released.rules, *both.rules})),
+        images=tuple(images),
+    )
+    words = f"adds {', '.join(some_of(news, _NAMED))}, which it lets pass as well"
+    told = f"the first complete scan after its restore, or by another scanner, {words}" if news else ""
+    return msgspec.structs.replace(order, released=let_through), told
+
+
+def _as_released(one: Closing, former: ReleasedImage | None, since: datetime) -> tuple[ReleasedImage, bool]:
+    """How it counts from now on, and whether what is known of it now is the new base: its first complete scan after a
+    restore, or by another scanner."""
+    image = one.image
+    if not one.scanned_by_itself:
+        return ReleasedImage(one.mark), False
+    scanner = former.scanner if former is not None else None
+    switched = scanner is not None and one.scanner not in (None, scanner)
+    restored = image.activated_at is not None and image.activated_at > since
+    back = restored or image.storage is not StorageStatus.ACTIVE or (former is not None and former.awaited)
+    scanned = back and _is_scanned_since_restore(image)
+    return ReleasedImage(one.mark, one.scanner or scanner, back and not scanned), scanned or switched
+
+
+def _is_scanned_since_restore(image: Header) -> bool:
+    """The first look after a restore may still see what the archive had closed: the next one counts."""
+    scan, restored_at = image.scan, image.activated_at
+    if image.storage is not StorageStatus.ACTIVE or scan.state is not ScanState.COMPLETE or scan.scanned_at is None:
+        return False
+    if restored_at is not None and scan.scanned_at <= restored_at:
+        return False
+    return image.revived_at is None or image.refreshed_at is None or image.refreshed_at > image.revived_at
+
+
+_NAMED = 3
+
+
+def _mark(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=MARK_BYTES).digest()
+
+
+def _marks_of(finding: Finding) -> frozenset[bytes]:
+    return frozenset(_mark(name) for name in (finding.vulnerability_id, *finding.related_ids))
+
+
+def _marks(findings: Iterable[Finding]) -> bytes:
+    return b"".join(sorted({mark for finding in findings for mark in _marks_of(finding)})[:MOST_MARKS])
+
+
+def _as_set(marks: bytes) -> frozenset[bytes]:
+    return frozenset(marks[i : i + MARK_BYTES] for i in range(0, len(marks), MARK_BYTES))
 
 
 def _author(header: Header) -> tuple[str, str]:

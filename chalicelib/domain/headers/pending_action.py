@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import msgspec
 
+from chalicelib.domain.images.image import Source
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 
 LOST_AFTER = timedelta(minutes=5)
@@ -82,6 +83,54 @@ class EndedWaivers(msgspec.Struct, frozen=True):
     standing: VerdictSummary
 
 
+SYSTEM = "system"
+"""Whose order it is (`Order.by`) that a copy is quarantined because its source is."""
+
+
+class ReleasedImage(msgspec.Struct, frozen=True):
+    """By what an image counts among what was released: the scanner whose findings are known (None: none yet), and
+    whether the first complete scan after a restore is still to come. `mark`: eight hexadecimal digits of a hash of its
+    path."""
+
+    mark: str
+    scanner: Source | None = None
+    awaited: bool = False
+
+
+class Released(msgspec.Struct, frozen=True):
+    """What a release was given for, as of `at`. `closing`: the findings for which rules closed the doors, `exploited`:
+    those known to be exploited, both as sorted 4-byte hashes of all their ids; `rules`: the other reasons that closed
+    them. `images`: the image, or those of the index."""
+
+    at: datetime
+    closing: bytes = b""
+    exploited: bytes = b""
+    rules: tuple[str, ...] = ()
+    images: tuple[ReleasedImage, ...] = ()
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A person's word (or the system's), which stands until another one or, for a release, until its end: `until`, or
+    what `enforcement.turned_release` says. `kind` is QUARANTINE or RELEASE; `by` is who gave it, `action` the audit
+    record it undoes. `restores`: it also gives back what retention had archived by then. `standing`: how the image
+    stood when the release was given; `released`: what it was given for, known from the decision that follows it."""
+
+    kind: ActionType
+    by: str
+    reason: str
+    at: datetime
+    standing: VerdictSummary | None = None
+    action: str | None = None
+    restores: bool = False
+    until: datetime | None = None
+    released: Released | None = None
+
+    @property
+    def actor(self) -> str:
+        """As the audit log has it."""
+        return SYSTEM if self.by == SYSTEM else f"person:{self.by}"
+
+
 class PendingAct(msgspec.Struct, frozen=True):
     """An act that is still to be done. `number` is the enforcement number.
 
@@ -139,7 +188,8 @@ class PendingAlert(msgspec.Struct, frozen=True):
 
 class PendingReport(msgspec.Struct, frozen=True):
     """A report of what became of an act. `number` is the act's; `decision` and `former` are those by which routes are
-    chosen; `said`: the sentence; `event`: the one of `notify` it belongs to."""
+    chosen; `said`: the sentence; `event`: the one of `notify` it belongs to. `ends`: the release whose end it tells,
+    which is recorded before it is told."""
 
     kind: ClassVar[ActionType] = ActionType.REPORT
     number: int
@@ -148,6 +198,7 @@ class PendingReport(msgspec.Struct, frozen=True):
     former: Decision | None = None
     said: str = ""
     event: str = ""
+    ends: Order | None = None
 
     @property
     def key(self) -> str:
@@ -193,26 +244,3 @@ class Hold(msgspec.Struct, frozen=True):
     # Taken positions of the stored list, which other methods used: a new field goes behind them.
     reserved_tags: tuple[str, ...] = ()
     reserved_place: str | None = None
-
-
-SYSTEM = "system"
-"""Whose order it is (`Order.by`) that a copy is quarantined because its source is."""
-
-
-class Order(msgspec.Struct, frozen=True):
-    """A person's word (or the system's), which stands until another one or, for a release, until the verdict gets worse
-    than `standing`, the one released. `kind` is QUARANTINE or RELEASE; `by` is who gave it, `action` the audit record
-    it undoes. `restores`: it also gives back what retention had archived by then."""
-
-    kind: ActionType
-    by: str
-    reason: str
-    at: datetime
-    standing: VerdictSummary | None = None
-    action: str | None = None
-    restores: bool = False
-
-    @property
-    def actor(self) -> str:
-        """As the audit log has it."""
-        return SYSTEM if self.by == SYSTEM else f"person:{self.by}"

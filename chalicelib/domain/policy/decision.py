@@ -21,10 +21,13 @@ from chalicelib.domain.policy.waiver import Waiver, WaiverBook
 
 
 class RuleOutcome(msgspec.Struct, frozen=True):
-    """`decide_at`: until then only news can change decision or reasons, not the clock; None: the clock never does."""
+    """`decide_at`: until then only news can change decision or reasons, not the clock; None: the clock never does.
+    `closing`: the findings for which rules close the doors; `excused`: those that a rule matches and waivers excuse."""
 
     verdict: Verdict
     decide_at: datetime | None
+    closing: tuple[Finding, ...] = ()
+    excused: tuple[Finding, ...] = ()
 
 
 class _Ticker:
@@ -56,9 +59,14 @@ def decide(
     own = () if state.kind is not Kind.IMAGE else findings
     book = WaiverBook(waivers, state.ref.repository, now)
     reasons = [*_standing(state, policy, waivers, ticker)]
+    closing: dict[str, Finding] = {}
+    excused: dict[str, Finding] = {}
     for rule in policy.rulebook if state.kind is not Kind.ARTIFACT else ():
         if rule.about_findings:
-            reason = _about_findings(rule, state, own, policy, book, ticker)
+            reason, counted, left_out = _about_findings(rule, state, own, policy, book, ticker)
+            if reason is not None and reason.decision.closes_doors:
+                closing |= {f.source_finding_id: f for f in counted}
+            excused |= {f.source_finding_id: f for f in left_out}
         else:
             reason = _about_image(rule, state, book, ticker)
         if reason is not None:
@@ -71,7 +79,7 @@ def decide(
         decided_at=now,
         suppressed=sum(f.status is FindingStatus.SUPPRESSED for f in own),
     )
-    return RuleOutcome(verdict, ticker.next)
+    return RuleOutcome(verdict, ticker.next, tuple(closing.values()), tuple(excused.values()))
 
 
 def _standing(state: ImageState, policy: Policy, waivers: Sequence[Waiver], ticker: _Ticker) -> list[Reason]:
@@ -190,7 +198,8 @@ def _about_findings(
     policy: Policy,
     book: WaiverBook,
     ticker: _Ticker,
-) -> Reason | None:
+) -> tuple[Reason | None, list[Finding], list[Finding]]:
+    """With the findings that count, and those that are excused."""
     rule = compiled.rule
     considered = candidates(compiled, findings, policy.suppressed == "count")
     ticker.at(compiled.next_change(considered, state, ticker.now))
@@ -200,9 +209,11 @@ def _about_findings(
     for waiver in excusing:
         ticker.at(waiver.expires_at)
     counted = [f for f, found in zip(matched, excuses, strict=True) if not found]
+    left_out = [f for f, found in zip(matched, excuses, strict=True) if found]
     if compiled.enough(len(counted)):
-        return _matched(rule, counted, excusing, policy.ratings)
-    return _excused(rule, excusing, ticker) if excusing and compiled.enough(len(matched)) else None
+        return _matched(rule, counted, excusing, policy.ratings), counted, left_out
+    excused = excusing and compiled.enough(len(matched))
+    return _excused(rule, excusing, ticker) if excused else None, counted, left_out
 
 
 def _matched(rule: Rule, findings: list[Finding], excusing: list[Waiver], ratings: Ratings) -> Reason:

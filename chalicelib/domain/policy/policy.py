@@ -126,6 +126,7 @@ def _always(value: int) -> Predicate:
     return lambda f, s, n: value
 
 
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 NO_FINDING = Finding("", Severity.UNKNOWN, "", Source.BASIC, "")
 """What predicates about the image are given; they do not look at it."""
 NO_STATE = ImageState(ImageRef("", "", "", ""))
@@ -201,6 +202,10 @@ class CompiledRule:
         """Whether so many matching findings are what the rule wants; none never is."""
         return count > 0 and (self._counted is None or self._counted(count))
 
+    def may_match(self, finding: Finding) -> bool:
+        """Whether it may match this finding in some image, now or later."""
+        return self.about_findings and self._could_anywhere.both(finding, NO_STATE, _ANY_TIME)
+
     def depends_on_kev(self, finding: Finding, state: ImageState | None, now: datetime) -> bool:
         """Whether KEV may decide if the rule matches this finding, now or later (`state` None: in any image)."""
         if not self.asks_kev:
@@ -234,7 +239,6 @@ def _all_true(predicates: list[Predicate], finding: Finding, state: ImageState, 
     return True
 
 
-_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _GONE_KEYS = ("method", "allow_delete")
 _ONLY_ARCHIVE = "every quarantine archives; where ECR refuses to, give the rule `enforce: repository-policy`"
 
@@ -306,6 +310,10 @@ class Policy(PolicyDocument, frozen=True, dict=True):
     def asks(self, finding: Finding, state: ImageState | None = None) -> bool:
         """Whether some rule's answer about this finding may hang on KEV, now or later (`state` None: in any image)."""
         return any(rule.depends_on_kev(finding, state, _ANY_TIME) for rule in self.rulebook)
+
+    def may_punish(self, finding: Finding) -> bool:
+        """Whether some rule may match this finding in some image, now or later."""
+        return any(rule.may_match(finding) for rule in self.rulebook)
 
 
 def parse_policy(document: Mapping[str, Any], number: int = 0) -> Policy:

@@ -55,10 +55,13 @@ class VexJustification(StrEnum):
 
 
 class Waiver(msgspec.Struct, frozen=True, kw_only=True):
-    """`repository` and `package` are globs; `vulnerability_id` is exact and meets related ids; `rule` is a rule's id.
+    """`repository` and `package` are globs; `vulnerability_id` is exact, and meets related ids as `WaiverBook` says;
+    `rule` is a rule's id.
 
     With both `vulnerability_id` and `rule`, it excuses that vulnerability from that rule only. All times are aware UTC.
     `id` is made of what it names (`waiver_id`): the same is waived once. `created_at`: since when it stands so.
+    `exploited`: the vulnerabilities that it touched when it was given and that were known to be exploited then. Others
+    it excuses only until they are, unless it holds `even_if_exploited`.
     """
 
     id: str
@@ -72,6 +75,8 @@ class Waiver(msgspec.Struct, frozen=True, kw_only=True):
     rule: str | None = None
     status: VexStatus | None = None
     justification: VexJustification | None = None
+    even_if_exploited: bool = False
+    exploited: tuple[str, ...] = ()
 
     def in_force(self, now: datetime) -> bool:
         """At `expires_at` itself it is over."""
@@ -87,19 +92,18 @@ class Waiver(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, created_at=other.created_at) == other
 
     def names_as(self, other: Waiver) -> bool:
-        """Whether both excuse the same, in whatever repositories."""
+        """Whether it excuses what the other does, in whatever repositories."""
         mine, theirs = ((w.vulnerability_id, w.package, w.rule) for w in (self, other))
-        return mine == theirs
+        known = not other.even_if_exploited and set(other.exploited) <= set(self.exploited)
+        return mine == theirs and (self.even_if_exploited or known)
 
     def covers(self, repository: str) -> bool:
         return _matches(self.repository, repository)
 
-    def excuses(self, finding: Finding) -> bool:
-        """Only when every package the finding lists is meant: one CVE in two packages is two risks."""
-        if self.vulnerability_id is not None and self.vulnerability_id not in (
-            finding.vulnerability_id,
-            *finding.related_ids,
-        ):
+    def fits(self, finding: Finding) -> bool:
+        """Whether it may excuse a finding that it names. Only when every package the finding lists is meant: one CVE in
+        two packages is two risks."""
+        if finding.kev is True and not self.even_if_exploited and ids_of(finding).isdisjoint(self.exploited):
             return False
         if self.package is None:
             return True
@@ -125,15 +129,37 @@ class WaiverBook:
                 self._by_rule.setdefault(waiver.rule, []).append(waiver)
 
     def excusing(self, finding: Finding, rule: str) -> list[Waiver]:
-        """Every waiver that excuses this finding from this rule."""
+        """Every waiver that excuses this finding from this rule. Those of related ids do so only together, where they
+        cover all of its vulnerabilities."""
         if not self._by_vulnerability and not self._by_rule:
             return []
-        named = {finding.vulnerability_id, *finding.related_ids}
-        found = [w for name in named for w in self._by_vulnerability.get(name, ()) if w.rule in (None, rule)]
-        return [w for w in (*found, *self._by_rule.get(rule, ())) if w.excuses(finding)]
+        named = (w for name in ids_of(finding) for w in self._by_vulnerability.get(name, ()))
+        found = [w for w in named if w.rule in (None, rule) and w.fits(finding)]
+        covered = {w.vulnerability_id for w in found}
+        if finding.vulnerability_id not in covered and not vulnerabilities_of(finding) <= covered:
+            found = []
+        return [*found, *(w for w in self._by_rule.get(rule, ()) if w.fits(finding))]
+
+    def asks_exploited(self, finding: Finding) -> bool:
+        """Whether some waiver would excuse it no more if it were known to be exploited."""
+        if not (self._by_vulnerability or self._by_rule):
+            return False
+        named = (w for name in ids_of(finding) for w in self._by_vulnerability.get(name, ()))
+        of_rules = (w for waivers in self._by_rule.values() for w in waivers)
+        return any(not w.even_if_exploited for w in (*named, *of_rules))
 
     def excusing_image(self, rule: str) -> list[Waiver]:
         return [w for w in self._by_rule.get(rule, ()) if w.excuses_image(rule)]
+
+
+def ids_of(finding: Finding) -> frozenset[str]:
+    return frozenset((finding.vulnerability_id, *finding.related_ids))
+
+
+def vulnerabilities_of(finding: Finding) -> frozenset[str]:
+    """The CVEs that it stands for: an advisory may list several. Of one without a CVE all its ids."""
+    ids = ids_of(finding)
+    return frozenset(name for name in ids if name.startswith("CVE-")) or ids
 
 
 def waiver_id(repository: str, vulnerability_id: str | None, package: str | None, rule: str | None) -> str:

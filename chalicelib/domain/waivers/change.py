@@ -70,6 +70,14 @@ class WaiverChange(msgspec.Struct, frozen=True, kw_only=True):
         return self.former is not None or self.subject.vulnerability_id is not None or decision is not Decision.ALLOW
 
 
+class Touched(msgspec.Struct, frozen=True):
+    """What a waiver or a release is about by what is stored now. `whole` False: there was no time to look at all."""
+
+    images: int
+    findings: int
+    whole: bool = True
+
+
 def concerns(waiver: Waiver, repository: str, sketch: bytes, *, sketch_tells: bool = True) -> bool:
     """Whether it is about the image. `sketch_tells` False: some rule sees resolved findings, which no sketch holds."""
     if not waiver.covers(repository):
@@ -89,8 +97,9 @@ def named(waiver: Waiver) -> str:
 def said(waiver: Waiver) -> str:
     """What the approver vouches for: reason, approver, end, and the words of VEX where there are any."""
     vex = " ".join(word for word in (waiver.status, waiver.justification) if word)
+    exploited = "; even if it is exploited" if waiver.even_if_exploited else ""
     return (
-        f"{named(waiver)}: {sanitize(waiver.reason, _SHOWN)}{f' [{vex}]' if vex else ''}; "
+        f"{named(waiver)}: {sanitize(waiver.reason, _SHOWN)}{f' [{vex}]' if vex else ''}{exploited}; "
         f"approved by {sanitize(waiver.approved_by, 100)}, until {moment(waiver.expires_at)}"
     )
 
@@ -113,7 +122,8 @@ def waive_command(waiver: Waiver) -> str:
         "justification": waiver.justification,
     }
     words = [word for name, value in options.items() if value for word in (f"--{name}", str(value))]
-    return shlex.join(("lazaretto", "waive", *words))
+    flags = ["--even-if-exploited"] if waiver.even_if_exploited else []
+    return shlex.join(("lazaretto", "waive", *words, *flags, "--allow-unmatched"))
 
 
 def unwaive_command(waiver_id: str, why: str) -> str:

@@ -8,6 +8,7 @@ of its last second (UTC), by the findings of then (`past.py`); what began and en
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import msgspec
 
 from chalicelib.domain.headers.header import Header, as_same_digest
 from chalicelib.domain.images.finding import Finding, FindingsDocument
-from chalicelib.domain.images.image import Kind, Source
+from chalicelib.domain.images.image import ImageRef, Kind, Source
 from chalicelib.domain.images.verdict import WORST_KEPT, Decision, Verdict, VerdictSummary
 from chalicelib.domain.policy.decision import RuleOutcome, decide
 from chalicelib.domain.policy.policy import Policy
@@ -119,20 +120,30 @@ class _Stand(NamedTuple):
 
 
 class _Film:
-    """One image through all moments: what is read of its past is read once, for both policies."""
+    """One image through all moments: what is read of its past is read once, for both policies. `films`: of the images
+    below, each once, in however many indexes it lies."""
 
-    def __init__(self, case: WhatIfCase, question: Question) -> None:
+    def __init__(self, case: WhatIfCase, question: Question, films: dict[ImageRef, _Film] | None = None) -> None:
+        films = {} if films is None else films
+        films[case.header.ref] = self
         self.case, self.moments, self.all_waivers = case, question.moments, question.waivers
         self.start = began(case.header)
         self.waivers = tuple(w for w in question.waivers if w.covers(case.header.ref.repository))
         # Attestations and whatever else turned out to be no image do not count.
         members = [c for c in case.children if c is None or c.header.kind is not Kind.ARTIFACT]
-        self.children = [None if c is None else _Film(c, question) for c in members]
+        self.children = [None if c is None else films.get(c.header.ref) or _Film(c, question, films) for c in members]
+        self._verdicts: dict[int, _Verdicts] = {}
         self._past = Past(case.document)
         self._turns = self._count_turns()
         self._findings: dict[int, tuple[Finding, ...]] = {}
 
     def verdicts(self, policy: Policy) -> _Verdicts:
+        """`policy`: one of the question's."""
+        if id(policy) not in self._verdicts:
+            self._verdicts[id(policy)] = self._decide_all(policy)
+        return self._verdicts[id(policy)]
+
+    def _decide_all(self, policy: Policy) -> _Verdicts:
         """Decided anew only where something has changed."""
         standings = [self._standings(child, policy) for child in self.children]
         found: list[Verdict | None] = []
@@ -194,9 +205,20 @@ def _ruling(verdict: Verdict) -> Ruling:
 
 def _hangs_on_kev(case: WhatIfCase, policy: Policy) -> bool:
     """Only Inspector is ever asked for KEV."""
-    if not policy.asks_kev:
-        return False
+    return policy.asks_kev and any(_asks_kev(one, policy) for one in _all_in(case))
+
+
+def _asks_kev(case: WhatIfCase, policy: Policy) -> bool:
     state = case.header.state(indexes=case.indexes)
     open_ones = (f for f in case.document.findings if f.open and f.kev is None and f.source is Source.ENHANCED)
-    below = (child for child in case.children if child is not None)
-    return any(policy.asks(f, state) for f in open_ones) or any(_hangs_on_kev(child, policy) for child in below)
+    return any(policy.asks(f, state) for f in open_ones)
+
+
+def _all_in(case: WhatIfCase) -> Iterable[WhatIfCase]:
+    """It and all below it, each once."""
+    found, left = {case.header.ref: case}, [case]
+    while left:
+        below = [c for c in left.pop().children if c is not None and c.header.ref not in found]
+        found |= {c.header.ref: c for c in below}
+        left += below
+    return found.values()

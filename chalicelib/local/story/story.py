@@ -18,7 +18,7 @@ POLICY_FILE = Path(__file__).with_name("policy.yaml")
 RECHECK = timedelta(minutes=15)
 A_MINUTE = timedelta(minutes=1)
 CLOCK_EVERY = timedelta(minutes=5)
-WAIVED_FOR = "2d"
+WAIVED_FOR = timedelta(days=2)
 ACTS = ["QUARANTINE", "QUARANTINE", "RELEASE", "QUARANTINE", "RELEASE", "QUARANTINE"]
 _CRITICAL = ("CRITICAL", 9.8)
 
@@ -137,8 +137,10 @@ class Story:
 
     def _waive(self, page: StoryPage) -> None:
         page.happens("The security team looks into it and accepts the flaw for two days.")
+        # `2d` would count from the real time, and end at another hour of the story's day each time it is played.
+        end = (self.world.now + WAIVED_FOR).isoformat(timespec="seconds")
         waiver = page.types(
-            *("waive", "--repository", "team/*", "--cve", FLAW.id, "--expires", WAIVED_FOR),
+            *("waive", "--repository", "team/*", "--cve", FLAW.id, "--expires", end),
             *("--reason", "the vulnerable function is not called", "--approved-by", "security@example.com"),
         )
         self._waiver = waiver

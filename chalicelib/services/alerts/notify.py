@@ -12,9 +12,10 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
+from chalicelib.domain.enforcement.act_words import order_words
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import PendingAlert, PendingNotice
+from chalicelib.domain.headers.pending_action import Order, PendingAlert, PendingNotice, PendingReport
 from chalicelib.services.alerts.compose_alert import compose_alert
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
 from chalicelib.services.channels.announce import announce
@@ -45,6 +46,8 @@ def notify(act: Act, context: Context) -> None:
     alert = compose_alert(header, effect, rules, context)
     policy_version = header.verdict.policy_version if header.verdict else 0
     key = AlertKey(effect.key, effect.wanted_at, ref=header.ref, policy_version=policy_version)
+    if isinstance(effect, PendingReport) and effect.ends is not None:
+        context.table.record_action(_ended(key, effect, effect.ends, context.clock.now()))
     if not announce(alert, key, context):
         context.table.record_action(_unheard(key, effect, context.clock.now()))
     _clear(header, effect, context)
@@ -62,6 +65,22 @@ def _clear(header: Header, effect: PendingNotice, context: Context) -> None:
 
     stored = Stored(header, header.revision)
     write_header(header.ref, change, context, stored=stored, tries=TRIES, busy_seconds=BUSY_SECONDS)
+
+
+def _ended(key: AlertKey, report: PendingReport, release: Order, now: datetime) -> ActionRecord:
+    return ActionRecord(
+        ref=key.ref,
+        effect=f"{ActionKind.ORDER_ENDED}#{report.number}",
+        wanted_at=key.wanted_at,
+        kind=ActionKind.ORDER_ENDED,
+        actor="system",
+        reason=report.said,
+        at=now,
+        before=order_words(release),
+        after=order_words(None),
+        policy_version=key.policy_version,
+        orders=(release, None),
+    )
 
 
 def _unheard(key: AlertKey, effect: PendingNotice, now: datetime) -> ActionRecord:

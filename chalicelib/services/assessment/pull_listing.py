@@ -7,7 +7,7 @@ the first sights over from the next older image of its line: a rebuild does not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -16,9 +16,8 @@ from chalicelib.domain.assessment.merge import age
 from chalicelib.domain.events.event import CoverageChanged, FindingChanged, ScanFinished
 from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Refresh
 from chalicelib.domain.headers.header import Header, neighbours
-from chalicelib.domain.images.finding import FindingsDocument, Listing
+from chalicelib.domain.images.finding import Finding, FindingsDocument, Listing
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
-from chalicelib.domain.policy.policy import Policy
 from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
@@ -87,15 +86,18 @@ class Exploited(msgspec.Struct, frozen=True):
     again: bool = False
 
 
-def ask_exploited(document: FindingsDocument, policy: Policy, now: datetime, context: Context) -> Exploited:
-    """What is known, asked for where it is old. No answer is null, not false, and never takes back what was known.
+def ask_exploited(
+    document: FindingsDocument, asks: Callable[[Finding], bool], now: datetime, context: Context
+) -> Exploited:
+    """What is known of the findings that `asks` names, asked for where it is old. No answer is null, not false, and
+    never takes back what was known.
 
     Where Inspector may not be asked at all nothing is kept, so that it is asked again as soon as it may. A throttled
     question does not hold back what a scan has found: that is stored, and the question asked again.
     """
-    if not policy.asks_kev:
+    asked = [f for f in document.findings if f.source is Source.ENHANCED and f.open and asks(f)]
+    if not asked:
         return Exploited()
-    asked = [f for f in document.findings if f.source is Source.ENHANCED and f.open and policy.asks(f)]
     known = context.table.read_kev({f.vulnerability_id for f in asked})
     stale: dict[str, str] = {}
     for finding in asked:

@@ -19,7 +19,15 @@ from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.alerts.kind_alert import compose_unjudged_alert
 from chalicelib.domain.assessment.conclusion import conclude
 from chalicelib.domain.enforcement.act_words import is_left_alone
-from chalicelib.domain.enforcement.enforcement import DesiredState, is_freed, wanted, wants_quarantine
+from chalicelib.domain.enforcement.enforcement import (
+    Closing,
+    DesiredState,
+    closing_of,
+    is_freed,
+    is_released,
+    wanted,
+    wants_quarantine,
+)
 from chalicelib.domain.events.message import Act, Decide, Delivery, Message, Metric, Refresh
 from chalicelib.domain.events.sweep_message import SyntheticEvent
 from chalicelib.domain.headers.header import OUTGROWN, Header, Rules, as_same_digest, has_last_word, weakest
@@ -34,6 +42,7 @@ from chalicelib.domain.headers.pending_action import (
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import MOST_RELATED, ImageRef, Kind, Scan, Source
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
+from chalicelib.domain.policy.decision import decide
 from chalicelib.errors import ConflictError, ContendedError, OversizedError
 from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
@@ -41,10 +50,18 @@ from chalicelib.services.ports.table import Stored
 
 
 def decide_image(
-    header: Header, document: FindingsDocument, rules: Rules, now: datetime, context: Context, *, quiet: bool = False
+    header: Header,
+    document: FindingsDocument,
+    rules: Rules,
+    now: datetime,
+    context: Context,
+    *,
+    indexes: Sequence[Header] | None = None,
+    quiet: bool = False,
 ) -> Header:
-    """The header as it must be put. An index is decided by its children as they stand now (their change re-decides)."""
-    indexes = indexes_of(header, context)
+    """The header as it must be put. An index is decided by its children as they stand now (their change re-decides).
+    `indexes`: those that hold the image; None: they are read."""
+    indexes = indexes_of(header, context) if indexes is None else indexes
     children = members_of(header, context)
     return conclude(
         as_scanned(header, children),
@@ -56,8 +73,28 @@ def decide_image(
         needed_by=needing(indexes, rules),
         ended=[_ended(child) for child in children],
         told=[c.verdict for c in children if c is not None and c.verdict is not None and c.announced is c.decision],
+        below=closing_below(header, rules, now, context) if is_released(header) else (),
         quiet=quiet,
     )
+
+
+def closing_below(header: Header, rules: Rules, now: datetime, context: Context) -> Sequence[Closing]:
+    """What closes each of the images whose verdicts it takes, directly or by an index between. Each is read once."""
+    found: list[Closing] = []
+    seen, below = {header.ref}, list(members_of(header, context))
+    for image in below:  # it grows
+        if image is not None and image.ref not in seen and image.present:
+            seen.add(image.ref)
+            found.append(closing_now(image, rules, now, context))
+            below += members_of(image, context)
+    return found
+
+
+def closing_now(image: Header, rules: Rules, now: datetime, context: Context) -> Closing:
+    """By its findings as stored now."""
+    document = context.table.read_document(image.ref) if image.revision else FindingsDocument(image.ref)
+    state = image.state((), indexes_of(image, context))
+    return closing_of(image, document, decide(state, document.findings, rules.policy, rules.waivers, now))
 
 
 def as_scanned(header: Header, members: Sequence[Header | None]) -> Header:
@@ -227,7 +264,7 @@ class HeaderChange(msgspec.Struct, frozen=True):
     `document`: the findings by which it was decided; it is decided again where policy or waivers are newer by then.
     None: it was not decided. `refresh_at`: when the refresh that is sent is due. `again`: a worker that died may have
     put this before without sending what follows, so everything is sent. `quiet`: alerts are left to a summary.
-    `messages` go to the queue `scans` last. `sends` False: nothing follows, as from a claim.
+    `messages` go to the queue `scans` last. `sends` False: nothing follows. `indexes`: those it was decided by, if read.
     """
 
     header: Header
@@ -237,6 +274,7 @@ class HeaderChange(msgspec.Struct, frozen=True):
     quiet: bool = False
     messages: tuple[Message, ...] = ()
     sends: bool = True
+    indexes: Sequence[Header] | None = None
 
 
 def write_header(
@@ -360,9 +398,15 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
     """
     home, quiet = put.ref.home, changed.quiet
     turned = changed.again or put.exists is not before.exists or put.kind is not before.kind
-    if turned or put.standing != before.standing or put.scan.state is not before.scan.state:
-        for parent in put.parents:
-            context.outbox.send("scans", Decide(home.image(parent), "child", quiet=quiet))
+    all_hear = turned or put.standing != before.standing or put.scan.state is not before.scan.state
+    told = dict.fromkeys(put.parents if all_hear else ())
+    looked = put.activated_at is not None and put.refreshed_at != before.refreshed_at
+    if put.parents and (looked or (put.revision, put.verdict) != (before.revision, before.verdict)):
+        # It may have by now what the release of an index was not given for, or its first scan after the restore.
+        indexes = indexes_of(put, context) if changed.indexes is None else changed.indexes
+        told |= dict.fromkeys(index.ref.digest for index in filter(is_released, indexes))
+    for digest in told:
+        context.outbox.send("scans", Decide(home.image(digest), "child", quiet=quiet))
     if not home.public and (turned or put.verdict != before.verdict):
         for twin in put.twins:
             context.outbox.send("scans", Decide(ImageRef.from_path(twin), "twin", quiet=quiet))
@@ -404,7 +448,7 @@ def change_header(
     """
     rules, quiet = context.rules.current(), isinstance(delivery.body, SyntheticEvent | Decide) and delivery.body.quiet
 
-    def decide(attempt: Attempt) -> HeaderChange | None:
+    def changed(attempt: Attempt) -> HeaderChange | None:
         before, now = attempt.header, context.clock.now()
         after = change(before)
         if attempt.stored is None and after == before:
@@ -416,7 +460,7 @@ def change_header(
         refresh_at = now + context.consistency_delay if wanted else None
         return HeaderChange(after, document, refresh_at, again=not delivery.fresh, quiet=quiet)
 
-    return write_header(ref, decide, context, stored=stored, rules=rules)
+    return write_header(ref, changed, context, stored=stored, rules=rules)
 
 
 def _needs_refresh(before: Header, after: Header, delivery: Delivery) -> bool:

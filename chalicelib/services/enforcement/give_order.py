@@ -1,18 +1,18 @@
 """Give a person's order about one image: quarantine it, or release it, whatever its verdict says.
 
 The order is stored with the image and the act follows as any other does: planned, checked, begun, recorded. A
-quarantine holds until a person releases the image, a release until the verdict gets worse. A dry run says what would
-follow and changes nothing.
+quarantine holds until a person releases the image, a release until its end (`enforcement.turned_release`). A dry run
+says what would follow and changes nothing.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
-from chalicelib.domain.enforcement.act_words import planned_words, registry_words
+from chalicelib.domain.enforcement.act_words import order_words, planned_words, registry_words
 from chalicelib.domain.enforcement.enforcement import with_next_act
 from chalicelib.domain.enforcement.order_records import archived_by_retention
 from chalicelib.domain.events.message import Decide, Delivery
@@ -22,25 +22,36 @@ from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.usage.blast_radius import BlastRadius
+from chalicelib.domain.waivers.change import Touched
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
-from chalicelib.services.assessment.write_header import desired_state, indexes_of, needing, update_header
+from chalicelib.services.assessment.write_header import (
+    closing_below,
+    closing_now,
+    desired_state,
+    indexes_of,
+    needing,
+    update_header,
+)
 from chalicelib.services.enforcement.check_preconditions import is_running
 from chalicelib.services.enforcement.finish_act import with_act
 from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_blast_radius
 
 MAX_REASON = 1_000
+UNMATCHED = "check the name, or give the order with --allow-unmatched"
 
 
 class Given(msgspec.Struct, frozen=True):
     """What follows from an order. `act`: what is to be done now (None: nothing, it is so already), `held` in it why not
-    yet. `lines`: the same in sentences. `header` is as it was put, or for a dry run as it would be."""
+    yet. `lines`: the same in sentences. `header` is as it was put, or for a dry run as it would be. `touched`: what a
+    release lets through."""
 
     header: Header
     act: PendingAct | None
     radius: BlastRadius
     lines: tuple[str, ...]
     dry_run: bool
+    touched: Touched | None = None
 
 
 def give_order(
@@ -52,8 +63,11 @@ def give_order(
     *,
     dry_run: bool = False,
     undoes: str | None = None,
+    until: datetime | None = None,
+    allow_unmatched: bool = True,
 ) -> Given:
-    """`kind` is QUARANTINE or RELEASE, `undoes` the id of the action that is undone by it.
+    """`kind` is QUARANTINE or RELEASE, `undoes` the id of the action that is undone by it. Of a release: `until`, when
+    it ends at the latest (None: as late as the policy lets it); `allow_unmatched` False: only of what is kept out.
 
     The order is recorded before it is given: cut off in between, it is asked for again. Raises NotFoundError,
     ParameterError (no reason), ConflictError (it cannot be followed: mode, exemption, a public registry, no image).
@@ -63,10 +77,42 @@ def give_order(
     rules = context.rules.fresh()
     if kind is ActionType.QUARANTINE:
         possible(before, rules)
-    now = context.clock.now()
+    now, touched = context.clock.now(), None
     order = Order(kind, by, reason.strip(), now, None, undoes)
+    if kind is ActionType.RELEASE:
+        order = msgspec.structs.replace(order, until=_until(until, rules, now))
+        touched = _touched(before, rules, context)
+        if not touched.images and not allow_unmatched:
+            raise ParameterError("allow_unmatched", f"nothing keeps {ref} from being pulled; {UNMATCHED}")
     said = ActionKind(f"ORDER_{kind}")
-    return follow(before, order, said, rules, context, dry_run=dry_run, undoes=undoes is not None)
+    given = follow(before, order, said, rules, context, dry_run=dry_run, undoes=undoes is not None)
+    return msgspec.structs.replace(given, touched=touched)
+
+
+def _until(until: datetime | None, rules: Rules, now: datetime) -> datetime:
+    days = rules.policy.waivers.max_days
+    latest = now + timedelta(days=days)
+    if until is None:
+        return latest
+    if until <= now:
+        raise ParameterError("until", "must be in the future")
+    if until > latest:
+        raise ParameterError("until", f"must be within {days} days (waivers.max_days of the policy)")
+    return until.astimezone(UTC)
+
+
+def _touched(header: Header, rules: Rules, context: Context) -> Touched:
+    """The images that a release lets through, and the findings for which rules close them. Of an index its images."""
+    now = context.clock.now()
+    closing = [closing_now(header, rules, now, context), *closing_below(header, rules, now, context)]
+    shut = [one for one in closing if one.scanned_by_itself and _is_kept_out(one.image)]
+    images = len(shut) if not header.ref.home.public else 0
+    return Touched(images or int(_is_kept_out(header)), sum(len(one.findings) for one in closing))
+
+
+def _is_kept_out(header: Header) -> bool:
+    archived = header.hold is not None or header.storage is not StorageStatus.ACTIVE
+    return archived or header.denied or header.decision not in (Decision.ALLOW, Decision.WARN)
 
 
 def follow(
@@ -224,10 +270,6 @@ def _record(header: Header, word: Order, order: Order | None, kind: ActionKind, 
     context.table.record_action(msgspec.structs.replace(record, undo=undo_command(record)))
 
 
-def order_words(order: Order | None) -> str:
-    return "no order" if order is None else f"{order.kind} ordered by {order.by}: {order.reason}"
-
-
 def quarantine_image(
     ref: ImageRef, by: str, reason: str, context: Context, *, dry_run: bool = False, undoes: str | None = None
 ) -> Given:
@@ -237,7 +279,25 @@ def quarantine_image(
 
 
 def release_image(
-    ref: ImageRef, by: str, reason: str, context: Context, *, dry_run: bool = False, undoes: str | None = None
+    ref: ImageRef,
+    by: str,
+    reason: str,
+    context: Context,
+    *,
+    dry_run: bool = False,
+    undoes: str | None = None,
+    until: datetime | None = None,
+    allow_unmatched: bool = True,
 ) -> Given:
     """In every mode, exempt or not: it takes nothing from anyone. Raises NotFoundError, ParameterError."""
-    return give_order(ActionType.RELEASE, ref, by, reason, context, dry_run=dry_run, undoes=undoes)
+    return give_order(
+        ActionType.RELEASE,
+        ref,
+        by,
+        reason,
+        context,
+        dry_run=dry_run,
+        undoes=undoes,
+        until=until,
+        allow_unmatched=allow_unmatched,
+    )

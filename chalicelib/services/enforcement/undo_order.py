@@ -9,10 +9,13 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, action_id, undo_command
+from chalicelib.domain.enforcement.enforcement import beyond, newly_exploited, released_again
 from chalicelib.domain.enforcement.order_records import last_order, record_of
-from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, Order
+from chalicelib.domain.images.text import some_of
 from chalicelib.errors import ConflictError
+from chalicelib.services.assessment.write_header import closing_below, closing_now
 from chalicelib.services.enforcement.give_order import MAX_REASON, Given, follow, known, possible
 from chalicelib.services.ports.context import Context
 
@@ -27,7 +30,7 @@ def undo_order(record: ActionRecord, by: str, reason: str, context: Context, *, 
     if former is not None:
         if former.kind is ActionType.QUARANTINE:
             possible(header, rules)
-        again = _given_again(former, by, reason, record, context)
+        again = _given_again(former, by, reason, record, header, rules, context)
         said = ActionKind(f"ORDER_{again.kind}")
         return follow(header, again, said, rules, context, dry_run=dry_run, undoes=True)
     if header.order is None:
@@ -76,8 +79,20 @@ def _is_last_word(record: ActionRecord, header: Header, records: list[ActionReco
         raise ConflictError(f"it is not the last word: {action_id(last)} came after it, and is over too")
 
 
-def _given_again(former: Order, by: str, reason: str, record: ActionRecord, context: Context) -> Order:
-    """A release keeps the verdict it was given against: what is worse by now is not released."""
+def _given_again(
+    former: Order, by: str, reason: str, record: ActionRecord, header: Header, rules: Rules, context: Context
+) -> Order:
+    """A release keeps what it was given for. Raises ConflictError for one that has ended, or would end at once."""
     words = f"{reason.strip()}; {former.reason}"[:MAX_REASON]
-    now = context.clock.now()
-    return msgspec.structs.replace(former, by=by, reason=words, at=now, action=action_id(record))
+    now, released = context.clock.now(), former.released
+    new = f"give a new one: lazaretto release {header.ref}"
+    if former.until is not None and former.until <= now:
+        raise ConflictError(f"the release that stood before has ended at {former.until:%Y-%m-%d %H:%M} UTC; {new}")
+    if released is not None:
+        own = msgspec.structs.replace(header, order=None)
+        closing = [closing_now(own, rules, now, context), *closing_below(own, rules, now, context)]
+        more = (*newly_exploited(released, closing), *beyond(released, closing))
+        if more:
+            raise ConflictError(f"the release that stood before was not given for {', '.join(some_of(more, 3))}; {new}")
+        released = released_again(released, closing, now)
+    return msgspec.structs.replace(former, by=by, reason=words, at=now, action=action_id(record), released=released)

@@ -14,9 +14,10 @@ from datetime import timedelta
 
 import msgspec
 
+from chalicelib.domain.assessment.conclusion import asks_exploited
 from chalicelib.domain.assessment.merge import learn
 from chalicelib.domain.events.message import WhatIf
-from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Kind, Source
 from chalicelib.domain.policy.policy import parse_policy
@@ -41,29 +42,36 @@ from chalicelib.services.ports.context import Context
 
 
 def gather_case(
-    header: Header, question: Question, context: Context, above: frozenset[ImageRef] = frozenset()
+    header: Header, question: Question, context: Context, known: dict[ImageRef, WhatIfCase | None] | None = None
 ) -> WhatIfCase:
-    """The image with its findings, the indexes that hold it and, of an index, its images. `above`: the indexes it was
-    reached by; one that holds itself is followed once."""
+    """The image with its findings, the indexes that hold it and, of an index, its images. `known`: what is gathered
+    already, each image once; None in it: an index that is being gathered, and holds itself."""
+    known = {} if known is None else known
+    known[header.ref] = None
     document = FindingsDocument(header.ref)
     if header.kind is Kind.IMAGE and header.revision:
-        document = _with_known_kev(context.table.read_document(header.ref), question, context)
-    above |= {header.ref}
+        document = _with_known_kev(header, context.table.read_document(header.ref), question, context)
     members = members_of(header, context)
-    inside = (None if h is None or h.ref in above else gather_case(h, question, context, above) for h in members)
-    return WhatIfCase(as_scanned(header, members), document, tuple(indexes_of(header, context)), tuple(inside))
+    for member in members:
+        if member is not None and member.ref not in known:
+            gather_case(member, question, context, known)
+    inside = tuple(None if member is None else known[member.ref] for member in members)
+    case = WhatIfCase(as_scanned(header, members), document, tuple(indexes_of(header, context)), inside)
+    known[header.ref] = case
+    return case
 
 
-def _with_known_kev(document: FindingsDocument, question: Question, context: Context) -> FindingsDocument:
+def _with_known_kev(
+    header: Header, document: FindingsDocument, question: Question, context: Context
+) -> FindingsDocument:
     """With what other images' findings have taught of the same flaws: applying a policy would take it over too."""
-    policies = [p for p in (question.today, question.candidate) if p.asks_kev]
-    if not policies:
-        return document
+    now, policies = question.moments[-1], (question.today, question.candidate)
+    asks = [asks_exploited(header, Rules(policy, question.waivers), now) for policy in policies]
     enhanced = (f for f in document.findings if f.open and f.source is Source.ENHANCED)
-    asked = [f for f in enhanced if any(policy.asks(f) for policy in policies)]
+    asked = [f for f in enhanced if any(one(f) for one in asks)]
     known = context.table.read_kev({f.vulnerability_id for f in asked}) if asked else {}
     facts = {f.source_finding_id: known[f.vulnerability_id][0] for f in asked if f.vulnerability_id in known}
-    return learn(document, {i: fact for i, fact in facts.items() if fact is not None}, question.moments[-1]).document
+    return learn(document, {i: fact for i, fact in facts.items() if fact is not None}, now).document
 
 
 PAGE_IMAGES = 500

@@ -6,17 +6,36 @@ has reached every image.
 
 from __future__ import annotations
 
-from datetime import UTC
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import msgspec
 
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import WaiversChanged
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.document import hint
-from chalicelib.domain.policy.waiver import Waiver, check_text, check_waiver
-from chalicelib.domain.waivers.change import ENDED, GIVEN, WaiverChange, said, unwaive_command, waive_command
+from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.waiver import Waiver, WaiverBook, check_text, check_waiver, ids_of
+from chalicelib.domain.waivers.change import (
+    ENDED,
+    GIVEN,
+    Touched,
+    WaiverChange,
+    concerns,
+    named,
+    said,
+    unwaive_command,
+    waive_command,
+)
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
+from chalicelib.services.assessment.write_header import indexes_of, members_of
 from chalicelib.services.ports.context import Context
+from chalicelib.services.ports.table import ImageRow
 
 
 def record_waiver(change: WaiverChange, context: Context) -> bool:
@@ -50,11 +69,13 @@ TRIES = 3
 
 class Give(msgspec.Struct, frozen=True):
     """`waiver.id` is `waiver_id` of what it names: a waiver for the same that is stored is changed. `why`: what is to
-    be recorded beside its own reason. `instead_of`: only where this one is stored (None: none)."""
+    be recorded beside its own reason. `instead_of`: only where this one is stored (None: none); then it is brought back
+    as it is, and what it touches is not looked up. `allow_unmatched` False: only where it touches something."""
 
     waiver: Waiver
     why: str = ""
     instead_of: Waiver | msgspec.UnsetType | None = msgspec.UNSET
+    allow_unmatched: bool = True
 
 
 class End(msgspec.Struct, frozen=True):
@@ -64,11 +85,13 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Managed(msgspec.Struct, frozen=True):
-    """The waiver as it stands, or as it stood at its end. `new`: none was stored; `changed` False: it said the same."""
+    """The waiver as it stands, or as it stood at its end. `new`: none was stored; `changed` False: it said the same.
+    `touched` None: it was not looked up."""
 
     waiver: Waiver
     new: bool
     changed: bool
+    touched: Touched | None = None
 
 
 def manage_waivers(wish: Give | End, actor: str, context: Context, *, dry_run: bool = False) -> Managed:
@@ -96,13 +119,95 @@ def _give(wish: Give, actor: str, context: Context, dry_run: bool) -> Managed:
     waiver = msgspec.structs.replace(wish.waiver, expires_at=wish.waiver.expires_at.astimezone(UTC))
     former = context.waivers.get(waiver.id)
     _meant(wish, former)
+    touched = None
+    if wish.instead_of is msgspec.UNSET:
+        touched, exploited = find_touched(waiver, former, policy, context)
+        waiver = msgspec.structs.replace(waiver, exploited=exploited)
+        if not wish.allow_unmatched and touched == Touched(0, 0):
+            raise ParameterError("allow_unmatched", f"{named(waiver)} matches nothing that is stored now; {UNMATCHED}")
     if former is not None and waiver.says_as(former):
         if not dry_run:
             context.outbox.send("sweeps", WaiversChanged())
-        return Managed(former, new=False, changed=False)
+        return Managed(former, new=False, changed=False, touched=touched)
     if not dry_run:
         _put(former, waiver, actor, wish.why, policy_version, context)
-    return Managed(waiver, new=former is None, changed=True)
+    return Managed(waiver, new=former is None, changed=True, touched=touched)
+
+
+UNMATCHED = "check the names, or give it with --allow-unmatched"
+LOOK_FOR = timedelta(seconds=10)
+PAGE = 200
+
+
+def find_touched(
+    waiver: Waiver, former: Waiver | None, policy: Policy, context: Context
+) -> tuple[Touched, tuple[str, ...]]:
+    """What it would excuse, and the vulnerabilities of that which are known to be exploited.
+
+    The index names the images that may have it, and their findings are read: of a rule those of all images that are not
+    allowed. Raises TransientError, UpstreamError."""
+    now, sketch_tells = context.clock.now(), not any(rule.sees_resolved for rule in policy.rulebook)
+    by_verdict = former is None and waiver.vulnerability_id is None
+    look = _Look(msgspec.structs.replace(waiver, even_if_exploited=True, repository="*"), policy, now, context)
+
+    def concerning(row: ImageRow) -> bool:
+        if by_verdict and row.decision is Decision.ALLOW:
+            return False
+        tells = sketch_tells and not row.ref.home.public  # the findings of a public image are its twins'
+        return concerns(waiver, row.ref.repository, row.sketch, sketch_tells=tells)
+
+    images, found, after = 0, list[Finding](), None
+    while True:
+        page = context.queries.rows_where(concerning, after, PAGE)
+        headers = context.table.read_headers([row.ref for row in page.items]) if page.items else {}
+        for stored in headers.values():
+            excused = look.excused(stored.header)
+            images += excused is not None
+            found += excused or ()
+        after = page.after
+        if after is None or context.clock.now() >= now + LOOK_FOR:
+            break
+    exploited = {f.vulnerability_id for f in found if f.kev is True}
+    if waiver.vulnerability_id is not None:
+        exploited |= {name for name, (kev, _) in context.table.read_kev({waiver.vulnerability_id}).items() if kev}
+    return Touched(images, len(found), after is None), tuple(sorted(exploited))
+
+
+class _Look:
+    """What a waiver excuses in one image after the other, whatever their repositories."""
+
+    def __init__(self, waiver: Waiver, policy: Policy, now: datetime, context: Context) -> None:
+        self.waiver, self.policy, self.now, self.context = waiver, policy, now, context
+
+    @cached_property
+    def others(self) -> Sequence[Waiver]:
+        """Read only where they matter: beside a waiver of a related id."""
+        return [w for w in self.context.waivers.read() if w.id != self.waiver.id]
+
+    def excused(self, image: Header) -> list[Finding] | None:
+        """The findings of the image that it excuses; None: neither these nor the image itself. A public image has those
+        of its twins."""
+        found, touched, context = list[Finding](), False, self.context
+        for one in members_of(image, context) if image.ref.home.public else (image,):
+            if one is None:
+                continue
+            document = context.table.read_document(one.ref) if one.revision else FindingsDocument(one.ref)
+            if self.waiver.vulnerability_id is not None:
+                found += [f for f in document.findings if self._excuses(f, image.ref.repository)]
+                continue
+            state = one.state((), indexes_of(one, context))
+            outcome = decide(state, document.findings, self.policy, [self.waiver], self.now)
+            found += outcome.excused
+            touched = touched or self.waiver.id in outcome.verdict.waived
+        return found if found or touched else None
+
+    def _excuses(self, finding: Finding, repository: str) -> bool:
+        waiver = self.waiver
+        if finding.status is FindingStatus.RESOLVED or waiver.vulnerability_id not in ids_of(finding):
+            return False
+        alone = finding.vulnerability_id == waiver.vulnerability_id
+        book = WaiverBook([waiver, *(() if alone else self.others)], repository, self.now)
+        return waiver in book.excusing(finding, waiver.rule or "")
 
 
 def _end(wish: End, actor: str, context: Context, dry_run: bool) -> Managed:

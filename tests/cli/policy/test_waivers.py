@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from chalicelib.cli.policy.waiver_file import read_end
+from chalicelib.cli.framework.options import read_end
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.policy import parse_policy
@@ -24,6 +24,12 @@ from tests.fakes.queries import FakeContext
 
 GIVE = ("waive", "--repository", "team/*", "--vulnerability", "CVE-2026-0001", "--approved-by", "platform security")
 FULL = (*GIVE, "--reason", "not reachable", "--expires", "30d")
+
+
+@pytest.fixture
+def run(run: Run) -> Run:
+    """The registry here is empty; what is in no image is waived all the same."""
+    return lambda *words: run(*words, *(["--allow-unmatched"] if words[0] == "waive" else []))
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +49,21 @@ def test_a_waiver_is_given(run: Run, context: FakeContext) -> None:
     waiver = only(context)
     assert f"{waiver.id} given: CVE-2026-0001 in team/*" in result.stdout
     assert timedelta(days=30) - (waiver.expires_at - context.clock.at) < timedelta(minutes=2)
+
+
+def test_before_it_is_given_a_person_sees_what_it_touches_and_is_asked(
+    run: Run, context: FakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context.queries.add(image(1, Decision.BLOCK), [finding(1)])
+    planned = run(*FULL, "--dry-run")
+    assert "it touches 1 image and 1 finding of them" in planned.stdout
+    monkeypatch.setattr("chalicelib.cli.framework.output.is_interactive", lambda: True)
+    monkeypatch.setattr("chalicelib.cli.framework.output.typer.confirm", lambda *_, **__: False)
+    refused = run(*FULL)
+    assert (refused.exit_code, context.waivers.read()) == (2, ())
+    assert "It touches 1 image and 1 finding of them" in refused.stderr
+    assert run(*FULL, "--yes", "--even-if-exploited").exit_code == 0
+    assert only(context).even_if_exploited
 
 
 def test_the_longest_the_policy_allows_can_be_said_in_days(run: Run, context: FakeContext) -> None:
@@ -88,7 +109,7 @@ def test_reason_and_approver_are_asked_for_where_somebody_can_answer(
 
     monkeypatch.setattr("chalicelib.cli.framework.output.is_interactive", lambda: True)
     monkeypatch.setattr("chalicelib.cli.policy.waivers.typer.prompt", prompt)
-    assert run(*GIVE[:5], "--expires", "30d").exit_code == 0
+    assert run(*GIVE[:5], "--expires", "30d", "--yes").exit_code == 0
     assert asked == ["Reason", "Approved by"]
     assert only(context).reason == "an answer to Reason"
 
@@ -360,16 +381,16 @@ NOW = datetime(2026, 3, 10, 12, 34, 56, tzinfo=UTC)
     ],
 )
 def test_an_end_is_said_in_days_as_a_date_or_a_time(text: str, end: str) -> None:
-    assert read_end(text, NOW) == end
+    assert read_end(text, NOW, "--expires") == end
 
 
 @pytest.mark.parametrize("text", ["", "d", "30", "-3d", "99999d", "2026-02-30", "soon", "2026-12-31T10:00:00"])
 def test_what_is_no_end_is_refused(text: str) -> None:
     if text == "99999d":
-        assert read_end(text, NOW).startswith("2299")
+        assert read_end(text, NOW, "--expires").startswith("2299")
         return
     with pytest.raises(InputError):
-        read_end(text, NOW)
+        read_end(text, NOW, "--expires")
 
 
 def test_the_commands_do_not_load_the_cyclonedx_library_for_nothing() -> None:

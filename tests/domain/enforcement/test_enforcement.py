@@ -14,7 +14,6 @@ from chalicelib.domain.enforcement.enforcement import (
     archive_wanted,
     is_freed,
     next_acts,
-    standing_order,
     wanted,
     with_next_act,
 )
@@ -32,7 +31,7 @@ from chalicelib.domain.headers.pending_action import (
     Stage,
 )
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
-from chalicelib.domain.images.verdict import Decision, Reason, Verdict, VerdictSummary
+from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.policy import Policy, parse_policy
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -229,16 +228,6 @@ def test_who_gives_back_is_the_waiver_where_one_excuses_and_not_what_else_the_ve
     )
     fixed = image(verdict=Verdict(Decision.WARN, (stale,), 1, NOW), hold=hold())
     assert wanted(fixed, policy()).why == "nothing to rely on now"
-
-
-def test_a_release_stands_against_the_same_verdict_and_is_over_with_a_worse_one() -> None:
-    released = image(order=order(RELEASE, standing=VerdictSummary(Decision.QUARANTINE, 1)))
-    assert act(released) is None
-    assert standing_order(released) is released.order
-    worse = msgspec.structs.replace(released, verdict=verdict(Decision.QUARANTINE, critical=2))
-    assert standing_order(worse) is None
-    better = msgspec.structs.replace(released, verdict=verdict(Decision.BLOCK))
-    assert standing_order(better) is released.order
 
 
 def test_a_person_may_release_while_the_policy_only_observes_and_may_not_quarantine() -> None:

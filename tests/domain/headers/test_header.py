@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from chalicelib.domain.assessment.conclusion import conclude, with_due
+from chalicelib.domain.enforcement.enforcement import Closing
 from chalicelib.domain.headers.header import Rules, in_sketch
 from chalicelib.domain.headers.pending_action import LOST_AFTER, ActionType, Order, PendingAlert
 from chalicelib.domain.images.finding import FindingsDocument, FindingStatus, Severity
-from chalicelib.domain.images.image import Kind, Scan, ScanState
+from chalicelib.domain.images.image import Kind, Scan, ScanState, Source
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.policy.policy import parse_policy
 from tests.fakes.images import finding, image, ref
@@ -126,17 +128,24 @@ def test_what_its_images_get_worse_by_makes_another_verdict_of_an_index_and_no_a
     assert [e.key for e in stronger.pending if e.kind is ActionType.ALERT] == ["ALERT#1", "ALERT#3"]
 
 
-def test_a_release_of_an_index_ends_when_its_images_get_worse_than_they_were_when_it_was_released():
-    released = Order(ActionType.RELEASE, "oncall", "needed", NOW, VerdictSummary(Decision.QUARANTINE, 2))
-    header = new(kind=Kind.INDEX, order=released)
+def test_a_release_is_decided_again_at_its_end_which_waits_to_be_recorded_and_told():
+    given = Order(ActionType.RELEASE, "oncall", "needed", NOW, until=NOW + DAY)
+    header = conclude(new(order=given), document(finding(1, CRITICAL)), rules(), NOW)
+    assert (header.order.kind, header.decide_at) == (ActionType.RELEASE, NOW + DAY)
+    ended = conclude(header, document(finding(1, CRITICAL)), rules(), NOW + DAY)
+    (report,) = [e for e in ended.pending if e.kind is ActionType.REPORT]
+    assert (ended.order, report.ends, report.due_at) == (None, given, NOW + DAY + LOST_AFTER)
+    assert report.said == "the release by oncall has ended, its time was over at 2026-03-11 12:00 UTC"
 
-    def order(*children):
-        return conclude(header, document(), rules(), NOW, children=children).order
 
-    assert order(VerdictSummary(Decision.QUARANTINE, 2)) == released
-    assert order(VerdictSummary(Decision.QUARANTINE, 1), VerdictSummary(Decision.BLOCK, 1)) == released
-    assert order(VerdictSummary(Decision.QUARANTINE, 2), VerdictSummary(Decision.QUARANTINE, 1)) is None
-    assert order(VerdictSummary(Decision.QUARANTINE, 1, 1)) is None
+def test_a_release_of_an_index_ends_by_what_closes_one_of_its_images():
+    flaw, other = finding(1, CRITICAL), finding(2, CRITICAL)
+    below = [Closing(image(1), (flaw,), scanner=Source.ENHANCED)]
+    header = new(kind=Kind.INDEX, order=Order(ActionType.RELEASE, "oncall", "needed", NOW))
+    given = conclude(header, document(), rules(), NOW, below=below)
+    assert conclude(given, document(), rules(), NOW, below=below).order == given.order
+    more = [msgspec.structs.replace(below[0], findings=(flaw, other))]
+    assert conclude(given, document(), rules(), NOW, below=more).order is None
 
 
 @pytest.mark.parametrize(

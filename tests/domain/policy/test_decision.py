@@ -428,10 +428,10 @@ def test_a_waiver_excuses_until_the_second_it_expires() -> None:
 def test_a_waiver_excuses_some_and_the_rule_counts_the_rest() -> None:
     findings = [
         finding(),
-        finding(vulnerability_id="CVE-2", related_ids=("GHSA-2",)),
+        finding(vulnerability_id="GHSA-2", related_ids=("CVE-2",)),
         finding(vulnerability_id="CVE-3"),
     ]
-    given_ = [waiver(vulnerability_id="CVE-2024-1"), waiver(id="w-2", vulnerability_id="GHSA-2")]
+    given_ = [waiver(vulnerability_id="CVE-2024-1"), waiver(id="w-2", vulnerability_id="CVE-2")]
     outcome = decide(SCANNED, findings, policy({"severity": "HIGH"}), given_, NOW)
     (reason,) = outcome.verdict.reasons
     assert outcome.decide_at == NOW + DAY

@@ -107,11 +107,62 @@ def test_a_waiver_is_over_at_the_moment_it_expires() -> None:
     assert not WAIVER.in_force(WAIVER.expires_at)
 
 
-def test_a_waiver_excuses_by_related_id_and_only_when_every_package_is_meant() -> None:
-    assert changed(vulnerability_id="GHSA-1").excuses(FINDING)
-    assert changed(package="*ssl*").excuses(FINDING)
-    assert not changed(package="openssl").excuses(FINDING)
-    assert not changed(package="*").excuses(msgspec.structs.replace(FINDING, packages=()))
+def excused(finding: Finding, *waivers: Waiver) -> bool:
+    return bool(WaiverBook(waivers, "prod/api", NOW).excusing(finding, "r"))
+
+
+def test_a_waiver_excuses_only_when_every_package_is_meant() -> None:
+    assert excused(FINDING, changed(package="*ssl*"))
+    assert not excused(FINDING, changed(package="openssl"))
+    assert not excused(msgspec.structs.replace(FINDING, packages=()), changed(package="*"))
+
+
+@pytest.mark.parametrize(
+    ("own", "related", "waived", "excuses"),
+    [
+        ("CVE-1", ("CVE-2",), {"CVE-1"}, True),
+        ("CVE-1", ("CVE-2",), {"CVE-2"}, False),
+        ("CVE-1", ("GHSA-1",), {"GHSA-1"}, False),
+        ("ALAS-1", ("CVE-1", "CVE-2"), {"CVE-1"}, False),
+        ("ALAS-1", ("CVE-1", "CVE-2"), {"CVE-1", "CVE-2"}, True),
+        ("ALAS-1", ("CVE-1", "CVE-2"), {"ALAS-1"}, True),
+        ("GHSA-1", ("CVE-1", "RHSA-1"), {"CVE-1"}, True),
+        ("GHSA-1", ("RHSA-1",), {"RHSA-1"}, False),
+    ],
+)
+def test_related_ids_excuse_a_finding_only_where_all_that_it_stands_for_is_waived(
+    own: str, related: tuple[str, ...], waived: set[str], excuses: bool
+) -> None:
+    finding = msgspec.structs.replace(FINDING, vulnerability_id=own, related_ids=related)
+    assert excused(finding, *(changed(id=f"w-{name}", vulnerability_id=name) for name in waived)) is excuses
+
+
+@pytest.mark.parametrize(
+    ("kev", "changes", "excuses"),
+    [
+        (None, {}, True),
+        (False, {}, True),
+        (True, {}, False),
+        (True, {"even_if_exploited": True}, True),
+        (True, {"exploited": ("CVE-2024-1",)}, True),
+        (True, {"exploited": ("CVE-2024-9",)}, False),
+        (True, {"vulnerability_id": None, "rule": "r"}, False),
+        (True, {"vulnerability_id": None, "rule": "r", "even_if_exploited": True}, True),
+        (True, {"vulnerability_id": None, "rule": "r", "exploited": ("CVE-2024-1",)}, True),
+    ],
+)
+def test_what_was_not_known_to_be_exploited_when_it_was_waived_is_excused_only_until_it_is(
+    kev: bool | None, changes: dict[str, Any], excuses: bool
+) -> None:
+    assert excused(msgspec.structs.replace(FINDING, kev=kev), changed(**changes)) is excuses
+
+
+def test_it_is_asked_about_a_finding_whether_it_is_exploited_where_that_would_end_its_excuse() -> None:
+    finding = msgspec.structs.replace(FINDING, kev=False)
+    assert WaiverBook([changed()], "prod/api", NOW).asks_exploited(finding)
+    assert WaiverBook([changed(vulnerability_id=None, rule="r")], "prod/api", NOW).asks_exploited(finding)
+    assert not WaiverBook([changed(even_if_exploited=True)], "prod/api", NOW).asks_exploited(finding)
+    assert not WaiverBook([changed(vulnerability_id="CVE-2024-9")], "prod/api", NOW).asks_exploited(finding)
 
 
 def test_a_book_holds_what_is_in_force_for_the_repository() -> None:

@@ -72,7 +72,8 @@ def test_what_it_excuses_and_what_is_vouched_for_is_one_line() -> None:
 def test_every_word_of_a_command_is_one_word_for_a_shell(text: str) -> None:
     words = shlex.split(waive_command(changed(reason=text, approved_by=text, package=text)))
     assert words[:2] == ["lazaretto", "waive"]
-    said = dict(zip(words[2::2], words[3::2], strict=True))
+    assert words[-1] == "--allow-unmatched", "what is brought back may be in no image by now"
+    said = dict(zip(words[2:-1:2], words[3:-1:2], strict=True))
     assert said["--reason"] == said["--approved-by"] == said["--package"] == text
     assert said["--expires"] == "2026-03-31T12:00:00Z"
     assert shlex.split(unwaive_command("w-0000000001", text))[-1] == text

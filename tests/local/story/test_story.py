@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import urllib.request
+from datetime import timedelta
 from types import SimpleNamespace
 from urllib.parse import urlencode
 
@@ -21,7 +22,7 @@ from chalicelib.cli import app
 from chalicelib.cli.local import story as story_cli
 from chalicelib.local.aws.stack import REGION
 from chalicelib.local.story.page import Beat, Step, StoryCheck
-from chalicelib.local.story.story import ACTS
+from chalicelib.local.story.story import ACTS, WAIVED_FOR
 from chalicelib.local.story.world import CLUSTER, FLAW, NAME, REPOSITORY, SERVICE, StoryWorld, Typed
 from tests.agreement import answered_differently
 from tests.local.running import local_aws
@@ -138,6 +139,12 @@ def test_a_waiver_releases_and_the_verdict_names_it(played):
     assert (restored.seen.storage, restored.seen.pulled) == ("ACTIVE", True)
     released = next(r for r in reversed(played.records) if r["kind"] == "RELEASE")
     assert waiver in released["reason"]
+
+
+def test_the_waiver_ends_two_days_after_it_was_given_by_the_clock_of_the_story(played):
+    at = {step.title: step.at for step in played.steps}
+    passed = at["The waiver expires"] - at["A waiver is given"]
+    assert WAIVED_FOR <= passed < WAIVED_FOR + timedelta(minutes=15)
 
 
 def test_a_waiver_that_expired_excuses_nothing(played):

@@ -13,6 +13,7 @@ from chalicelib.domain.enforcement.fuse import Fuse, FuseSlot
 from chalicelib.domain.headers.pending_action import ActionType, Holding, Order
 from chalicelib.domain.images.image import Kind, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.waivers.change import Touched
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
 from chalicelib.services.enforcement.give_order import MAX_REASON, Given, give_order
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, Acting
@@ -225,7 +226,8 @@ def test_a_dry_run_says_what_the_order_then_does(kind: ActionType) -> None:
     given = order(story, kind)
     assert given.act is not None
     assert (given.act.kind, given.act.method) == (planned.act.kind, planned.act.method)
-    assert planned.header.order == msgspec.structs.replace(_order(given), at=_order(planned).at)
+    assert planned.header.order == msgspec.structs.replace(_order(given), at=_order(planned).at, released=None)
+    assert planned.touched == given.touched == (Touched(1, 1) if kind is RELEASE else None)
 
 
 def _order(given: Given) -> Order:

@@ -14,7 +14,7 @@ from chalicelib.errors import ConflictError
 from chalicelib.services.enforcement.give_order import Given, release_image
 from chalicelib.services.enforcement.undo_action import undo_action
 from chalicelib.services.retention.apply_retention import WORDS
-from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED
+from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL
 from tests.services.enforcement.test_undo_order import Ordered
 
 
@@ -139,10 +139,11 @@ def test_only_the_last_archive_is_undone_and_its_id_is_named(story: Kept) -> Non
     assert story.storage is ACTIVE
 
 
-def test_a_verdict_that_got_worse_than_the_released_one_takes_the_image_away_again(story: Kept) -> None:
+def test_a_flaw_that_it_was_not_released_for_takes_the_image_away_again(story: Kept) -> None:
     story.archive_by_retention()
     story.let_go()
     story.receive(story.one.scanned())
     story.drain()
-    story.worsen()
+    story.receive(story.one.flaw(2, severity=CRITICAL))
+    story.drain()
     assert (story.storage, story.stands) == (ARCHIVED, None)

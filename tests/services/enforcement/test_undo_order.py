@@ -16,7 +16,7 @@ from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.errors import ConflictError, TransientError
 from chalicelib.services.enforcement.give_order import Given, quarantine_image, release_image
 from chalicelib.services.enforcement.undo_action import undo_action
-from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, Acting
+from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL, Acting
 
 KINDS = ("ORDER_QUARANTINE", "ORDER_RELEASE", "ORDER_TAKEN_BACK")
 WORDS = "a leaked key"
@@ -174,12 +174,21 @@ def cut_off(*arguments: Any) -> None:
     raise TransientError("the function is out of time")
 
 
-def test_a_release_that_an_undo_brings_back_lets_no_worse_verdict_pass(story: Ordered) -> None:
+def test_a_release_is_not_brought_back_for_what_it_was_not_given_for(story: Ordered) -> None:
     taken_back = story.undo(story.release())
-    story.worsen()
+    story.receive(story.one.flaw(2, severity=CRITICAL))
+    story.drain()
     assert story.storage is ARCHIVED
-    story.undo(taken_back)
+    with pytest.raises(ConflictError, match="was not given for CVE-2026-0002"):
+        story.undo(taken_back)
     assert (story.stands, story.storage) == (None, ARCHIVED)
+
+
+def test_a_release_whose_time_is_over_is_not_brought_back(story: Ordered) -> None:
+    taken_back = story.undo(story.release())
+    story.moment += timedelta(days=90)
+    with pytest.raises(ConflictError, match="has ended at 2026-"):
+        story.undo(taken_back)
 
 
 def test_a_record_of_a_former_version_is_undone_by_its_id_too(story: Ordered) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.events.message import Decide, Delivery, SendAlert, WaiversChanged, WatchWaivers
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
 from chalicelib.domain.images.finding import Finding, FindingStatus, Package, Severity
@@ -22,6 +23,7 @@ from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.domain.waivers.change import WaiverChange
 from chalicelib.errors import TransientError
+from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.waivers.apply_waiver_changes import (
     LOST_AFTER,
@@ -82,7 +84,7 @@ def test_a_blocked_image_is_allowed_by_a_waiver_that_its_reasons_name_and_blocke
 
 def test_a_waiver_that_expires_blocks_again_at_that_very_moment_without_a_sweep():
     story = Story()
-    one = waiver(story.moment, days=2)
+    one = waiver(story.moment, days=2, even_if_exploited=True)
     give(story, one)
     story.drain()
     assert story.head.decide_at == one.expires_at
@@ -106,10 +108,36 @@ def test_a_waiver_that_ends_earlier_than_it_did_is_decided_by_its_new_end():
     story = Story()
     give(story, waiver(story.moment, vulnerability_id=None, rule="high"))
     story.drain()
-    sooner = waiver(story.moment, days=1, vulnerability_id=None, rule="high")
+    sooner = waiver(story.moment, days=0.5, vulnerability_id=None, rule="high")
     give(story, sooner)
     story.drain()
     assert story.head.decide_at == sooner.expires_at
+
+
+def test_what_turns_out_to_be_exploited_is_excused_no_more_though_no_rule_asks_for_that():
+    story = Story()
+    give(story, waiver(story.moment, days=30))
+    story.drain()
+    assert story.head.decision is Decision.ALLOW
+    assert story.head.decide_at <= story.moment + timedelta(days=1), "each day it is asked whether it is exploited"
+    story.kev |= {finding.source_finding_id: True for finding in story.doc.findings}
+    story.after(86_460)
+    re_decide(shard_of(story.ref), story)
+    story.drain()
+    assert (story.head.decision, waived(story)) == (Decision.BLOCK, set())
+    give(story, waiver(story.moment, days=30))
+    story.drain()
+    assert story.head.decision is Decision.ALLOW, "it was given again, by one who knew"
+
+
+def test_one_that_says_so_excuses_what_turns_out_to_be_exploited():
+    story = Story()
+    give(story, waiver(story.moment, days=30, even_if_exploited=True))
+    story.drain()
+    story.kev |= {finding.source_finding_id: True for finding in story.doc.findings}
+    story.receive(story.one.flaw(1))
+    story.drain()
+    assert story.head.decision is Decision.ALLOW
 
 
 def test_a_worker_that_remembers_the_rules_of_before_decides_by_the_waiver():

@@ -147,7 +147,7 @@ def test_what_dies_after_the_waiver_was_put_leaves_its_change_behind(context: An
         raise TransientError("cut off")
 
     if dies_at == "record":
-        context.table = SimpleNamespace(record_action=dead)
+        context.table.record_action = dead
     else:
         context.outbox = SimpleNamespace(send=dead)
     with pytest.raises(TransientError):

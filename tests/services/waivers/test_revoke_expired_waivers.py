@@ -12,11 +12,15 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Child, Kind
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.whatif.what_if import Question, moments_of, weigh
 from chalicelib.errors import TransientError
+from chalicelib.services.enforcement.give_order import release_image
+from chalicelib.services.policy.evaluate_shard import gather_case
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers
 from tests.services.context import Story
 from tests.services.waivers.test_apply_waiver_changes import waived, waiver
+from tests.services.world import policy
 
 SECOND = timedelta(seconds=1)
 
@@ -95,6 +99,45 @@ def test_an_index_of_an_index_is_followed_and_one_that_holds_itself_comes_to_an_
     assert told(story, outer).decision is Decision.BLOCK
 
 
+def layers(story: Story, deep: int = 25, wide: int = 3) -> Header:
+    """Indexes, each of which holds all of the layer below it: there are 3^25 ways to the image."""
+    below: tuple[str, ...] = ()
+    top: list[Header] = []
+    for layer in range(deep):
+        top = [an_index(story, f"{layer:02d}{n}", *below) for n in range(wide)]
+        below = tuple(index.ref.digest for index in top)
+    return top[0]
+
+
+def test_each_image_under_layers_of_indexes_is_decided_once() -> None:
+    story, one = excused()
+    outer = layers(story)
+    story.moment = one.expires_at
+    asked: list[int] = []
+    read_headers = story.stored.read_headers
+    story.stored.read_headers = lambda refs: asked.append(len(refs)) or read_headers(refs)  # type: ignore[assignment, func-returns-value]
+    assert told(story, outer).decision is Decision.BLOCK
+    assert sum(asked) < 1_000
+
+
+def test_a_what_if_gathers_and_weighs_each_image_under_layers_of_indexes_once() -> None:
+    story, _ = excused()
+    candidate = policy(rules=[{"id": "high", "match": {"severity": {"gte": "HIGH"}}, "decision": "block"}])
+    question = Question(story.policies[-1], candidate, (), moments_of(story.moment, 2))
+    weighed = weigh(gather_case(layers(story), question, story), question)  # type: ignore[arg-type]
+    assert weighed.candidate.decision is Decision.BLOCK
+
+
+def test_a_release_that_is_over_opens_no_door_before_the_clock_comes() -> None:
+    story, _ = excused()
+    until = story.moment + timedelta(days=1)
+    release_image(story.ref, "ann", "needed", story, until=until)  # type: ignore[arg-type]
+    story.moment = until - SECOND
+    assert told(story).order is not None
+    story.moment = until
+    assert (told(story).order, story.head.order is not None) == (None, True)
+
+
 def test_a_verdict_that_no_waiver_excuses_asks_for_nothing() -> None:
     story = Story()
     story.rules = None  # type: ignore[assignment]
@@ -114,7 +157,7 @@ def test_where_the_rules_cannot_be_read_nothing_is_told() -> None:
 
 def an_index(story: Story, digit: str = "d", *digests: str) -> Header:
     """It is allowed, as its image is: stored so."""
-    ref = story.ref.home.image(f"sha256:{digit * 64}")
+    ref = story.ref.home.image(f"sha256:{digit:f<64}" if len(digit) > 1 else f"sha256:{digit * 64}")
     children = tuple(Child(digest, "linux/arm64") for digest in digests or (story.ref.digest,))
     verdict = Verdict(Decision.ALLOW, (Reason("many", Decision.ALLOW, "all that matched is waived"),), 1, story.moment)
     header = Header(ref=ref, version=1, kind=Kind.INDEX, exists=True, children=children, verdict=verdict)
