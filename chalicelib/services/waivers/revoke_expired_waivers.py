@@ -39,4 +39,4 @@ def revoke_expired_waivers(image: Header, context: Context, above: frozenset[Ima
     document = context.table.read_document(image.ref) if image.revision else FindingsDocument(image.ref)
     children = standings_of(image, members, rules, now)
     told = conclude(image, document, rules, now, children=children, indexes=indexes_of(image, context))
-    return msgspec.structs.replace(image, verdict=told.verdict)
+    return msgspec.structs.replace(image, verdict=told.verdict, door=told.door)
