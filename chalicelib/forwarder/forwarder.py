@@ -6,6 +6,9 @@ public.ecr.aws/lambda/python. It may import only the standard library, botocore 
 It never allows by itself. A failed call is a 5xx, and the webhook's failurePolicy decides. It denies
 one thing by itself: images whose names alone are longer than Lazaretto reads. What a verdict does not
 need (variables, arguments, annotations, the requesting user) stays in the cluster.
+
+When it starts it reports the digests that the cluster's Pods run, so that these may go on for some days
+once they are refused.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -39,7 +42,7 @@ from botocore.session import Session
 from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
-PATH = "/v1/admission"
+PATH, RUNNING_PATH = "/v1/admission", "/v1/admission/running"
 MAX_BYTES = 20 * 1024 * 1024
 """Of a review: etcd takes objects of 1.5 MiB, `<` is six characters in JSON, an update has two objects."""
 LARGE_BYTES = 1024 * 1024
@@ -64,6 +67,13 @@ IDLE_SECONDS = 120.0
 """Longer than the API server keeps an idle connection (90 s), so that it closes first and no review is lost."""
 DRAIN_SECONDS = 5.0
 """It answers that long after SIGTERM, while the Service still sends reviews."""
+SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+PODS_ASKED, DIGESTS_SENT, MAX_PODS_BYTES = 100, 200, 64 * 1024 * 1024
+PODS_SECONDS, REPORT_AGAIN_SECONDS = 30.0, 30.0
+NAMED_WITHIN_SECONDS = 20.0
+"""It is ready after that long although it does not know its cluster: answers are worth more than grace."""
+RAN_AS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+DIGEST = re.compile(r".*@(sha256:[0-9a-f]{64})")
 
 CONTAINERS = [{"name": None, "image": None}]
 POD = {
@@ -82,6 +92,7 @@ REVIEW = {
         "kind": {"group": None, "version": None, "kind": None},
         "operation": None,
         "namespace": None,
+        "dryRun": None,
         "object": OBJECT,
         "oldObject": OBJECT,
     },
@@ -160,18 +171,76 @@ def too_long(size_bytes: int) -> dict[str, Any]:
     return {"allowed": False, "status": {"code": int(HTTPStatus.REQUEST_ENTITY_TOO_LARGE), "message": text}}
 
 
+class Kubernetes:
+    """The API server of the cluster, asked with the pod's service account. Raises UnansweredError."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self._address, self._token = address, folder / "token"
+        self._http = URLLib3Session(
+            verify=str(folder / "ca.crt"),  # type: ignore[arg-type]  # a file as well
+            timeout=(CONNECT_SECONDS, PODS_SECONDS),  # type: ignore[arg-type]  # it takes two as well
+        )
+
+    def cluster(self) -> str:
+        """The UID of the namespace kube-system, which no other cluster has."""
+        try:
+            return str(self._get("/api/v1/namespaces/kube-system")["metadata"]["uid"])
+        except (LookupError, TypeError) as error:
+            raise UnansweredError("the namespace kube-system has no uid") from error
+
+    def running(self) -> set[str]:
+        """The digests of what Pods run, as the nodes report them."""
+        found: set[str] = set()
+        following = ""
+        while True:
+            page = self._get(f"/api/v1/pods?fieldSelector=status.phase%3DRunning&limit={PODS_ASKED}{following}")
+            try:
+                for pod in page["items"]:
+                    found.update(ran(pod.get("status") or {}))
+                token = (page.get("metadata") or {}).get("continue")
+            except (LookupError, TypeError, AttributeError) as error:
+                raise UnansweredError("the API server lists no Pods") from error
+            if not token:
+                return found
+            following = f"&continue={quote(token, safe='')}"
+
+    def _get(self, path: str) -> Any:
+        try:
+            headers = {"Authorization": f"Bearer {self._token.read_text().strip()}", "Accept": "application/json"}
+            request = AWSRequest("GET", self._address + path, headers, stream_output=True)
+            response = self._http.send(request.prepare())
+            body = response.raw.read(MAX_PODS_BYTES + 1)
+            response.raw.release_conn()
+            if response.status_code != HTTPStatus.OK or len(body) > MAX_PODS_BYTES:
+                raise UnansweredError(f"the API server answers {response.status_code}")
+            return json.loads(body)
+        except (BotoCoreError, HTTPError, OSError, ValueError) as error:
+            raise UnansweredError(f"the API server cannot be asked: {type(error).__name__}") from error
+
+
+def ran(status: dict[str, Any]) -> Iterator[str]:
+    """Of a Pod's containers, those whose image a node has pulled."""
+    for kind in RAN_AS:
+        for container in status.get(kind) or ():
+            if (told := DIGEST.fullmatch(container.get("imageID") or "")) is not None:
+                yield told[1]
+
+
 class Lazaretto:
-    """The API behind `url`, called with the pod's credentials, which botocore renews. Raises UnansweredError."""
+    """The API behind `url`, called with the pod's credentials, which botocore renews. Raises UnansweredError.
+
+    `cluster`: which one asks; None until its API server has said so."""
 
     def __init__(self, url: str, session: Session) -> None:
         parts = urlsplit(url)
         self._region = session.get_config_variable("region")
         if parts.scheme != "https" or not parts.hostname or not self._region:
             raise SystemExit("LAZARETTO_URL must be an https address, AWS_DEFAULT_REGION the Region of the API")
-        self._address, self._session = url.rstrip("/") + PATH, session
+        self._url, self._session = url.rstrip("/"), session
+        self.cluster: str | None = None
         self._http = URLLib3Session(
             verify=session.get_config_variable("ca_bundle") or True,
-            proxies=get_environ_proxies(self._address),
+            proxies=get_environ_proxies(self._url),
             timeout=(CONNECT_SECONDS, READ_SECONDS),  # type: ignore[arg-type]  # it takes two as well
             max_pool_connections=REVIEWS_AT_ONCE,
             # Else the body waits for the acknowledgement of the headers: 40 ms a review.
@@ -194,7 +263,8 @@ class Lazaretto:
 
     def ask(self, review: dict[str, Any], body: bytes) -> dict[str, Any]:
         """The response, trimmed to what a validating webhook may say."""
-        status, answer = self._twice(body)
+        named = f"?cluster={quote(self.cluster, safe='')}" if self.cluster else ""
+        status, answer = self._twice(PATH + named, body)
         if status != HTTPStatus.OK:
             raise UnansweredError(f"it answers {status}", status)
         try:
@@ -206,20 +276,28 @@ class Lazaretto:
             raise UnansweredError("its answer is not one to this review", status)
         return {"allowed": allowed, **trim(said, {"status": STATUS, "warnings": [None]})}
 
-    def _twice(self, body: bytes) -> tuple[int, bytes]:
+    def report(self, cluster: str, digests: list[str]) -> None:
+        """Tells what the cluster runs."""
+        for begin in range(0, len(digests), DIGESTS_SENT):
+            told = {"cluster": cluster, "digests": digests[begin : begin + DIGESTS_SENT]}
+            status, _ = self._twice(RUNNING_PATH, json.dumps(told).encode())
+            if status != HTTPStatus.OK:
+                raise UnansweredError(f"it answers {status}", status)
+
+    def _twice(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Retries a fast failure once: a review changes nothing."""
         begun = time.monotonic()
-        status, answer = self._once(body)
+        status, answer = self._once(path, body)
         if status in RETRIED and time.monotonic() - begun < RETRY_WITHIN_SECONDS:
             time.sleep(RETRY_AFTER_SECONDS)
-            status, answer = self._once(body)
+            status, answer = self._once(path, body)
         if status == CLOSED:
             raise UnansweredError("it closes the connection")
         return status, answer
 
-    def _once(self, body: bytes) -> tuple[int, bytes]:
+    def _once(self, path: str, body: bytes) -> tuple[int, bytes]:
         """HTTP status (or CLOSED) and body. TLS is verified, and no redirect is followed."""
-        request = AWSRequest("POST", self._address, {"Content-Type": "application/json"}, body, stream_output=True)
+        request = AWSRequest("POST", self._url + path, {"Content-Type": "application/json"}, body, stream_output=True)
         SigV4Auth(self.credentials(), "execute-api", self._region).add_auth(request)
         try:
             response = self._http.send(request.prepare())
@@ -373,6 +451,7 @@ class Forwarder(ThreadingHTTPServer):
 
     def __init__(self, port: int, certificate: Certificate, lazaretto: Lazaretto) -> None:
         self.lazaretto, self.draining = lazaretto, False
+        self.named_by = 0.0
         self._certificate, self._parsing = certificate, threading.Lock()
         self.turns, self.large = threading.BoundedSemaphore(REVIEWS_AT_ONCE), threading.BoundedSemaphore(1)
         self._connections = threading.BoundedSemaphore(CONNECTIONS_AT_ONCE)
@@ -427,7 +506,8 @@ class Forwarder(ThreadingHTTPServer):
         except UnansweredError as error:
             log("unready", error=str(error))
             return False
-        return not self.draining
+        named = self.lazaretto.cluster is not None or time.monotonic() >= self.named_by
+        return named and not self.draining
 
     def end(self, *_: object) -> None:
         """For SIGTERM. `shutdown` waits for the loop of this thread, so another thread calls it."""
@@ -458,11 +538,39 @@ def log(event: str, **facts: object) -> None:
     sys.stdout.flush()
 
 
+def report_running(lazaretto: Lazaretto, kubernetes: Kubernetes) -> None:
+    """Once, however often it has to be tried. Reviews are answered meanwhile; the cluster is named in them from then
+    on when it is known."""
+    while True:
+        try:
+            lazaretto.cluster = lazaretto.cluster or kubernetes.cluster()
+            digests = sorted(kubernetes.running())
+            lazaretto.report(lazaretto.cluster, digests)
+        except UnansweredError as error:
+            log("running", error=str(error), upstream=error.upstream)
+            time.sleep(REPORT_AGAIN_SECONDS)
+        else:
+            log("running", cluster=lazaretto.cluster, digests=len(digests))
+            return
+
+
+def api_server() -> str | None:
+    """As kubelet tells it to each container."""
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host:
+        return None
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+
 def main() -> None:
     certificate = Certificate(Path(os.environ.get("TLS_FOLDER", "/tls")))
     lazaretto = Lazaretto(os.environ["LAZARETTO_URL"], Session())
     with Forwarder(int(os.environ.get("PORT", "8443")), certificate, lazaretto) as server:
         signal.signal(signal.SIGTERM, server.end)
+        if (address := api_server()) is not None:
+            kubernetes = Kubernetes(address, Path(os.environ.get("SERVICE_ACCOUNT_FOLDER", SERVICE_ACCOUNT)))
+            server.named_by = time.monotonic() + NAMED_WITHIN_SECONDS
+            threading.Thread(target=report_running, args=(lazaretto, kubernetes), daemon=True).start()
         log("listening", port=server.server_address[1])
         server.serve_forever()
     log("ended")

@@ -23,6 +23,7 @@ LABELS = {
     "app.kubernetes.io/version": __version__,
     "app.kubernetes.io/managed-by": "lazaretto",
 }
+OF_THE_CLUSTER = ("Namespace", "ClusterRole", "ClusterRoleBinding")
 ALWAYS_EXEMPT = "kube-system"
 FORWARDER_NEEDS = "cert-manager"
 """Both are exempt where there is a forwarder: the cluster needs the first to start, the second issues the forwarder's
@@ -58,7 +59,7 @@ def forwarder_objects(given: Forwarding) -> list[Object]:
     objects = _filled_file("objects.yaml", values)
     for plain in objects:
         metadata = plain["metadata"]
-        space = {} if plain["kind"] == "Namespace" else {"namespace": given.namespace}
+        space = {} if plain["kind"] in OF_THE_CLUSTER else {"namespace": given.namespace}
         plain["metadata"] = {"name": metadata["name"], **space, "labels": {**LABELS, **metadata.get("labels", {})}}
     by_kind = {plain["kind"]: plain for plain in objects}
     by_kind["ConfigMap"]["data"] = {"forwarder.py": script}

@@ -8,6 +8,7 @@ import hmac
 import io
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,14 +22,14 @@ import app as handlers
 from chalicelib.api import admission
 from chalicelib.api.admission import FAILED, LONGEST_TOKEN, MAX_REVIEW_BYTES
 from chalicelib.domain.admission.judgement import AdmissionOutcome
-from chalicelib.domain.events.message import Metric
-from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.events.message import Decide, Metric
+from chalicelib.domain.headers.header import Door, Rules
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import DeniedError, StoredPolicyError, TransientError
 from chalicelib.observability import logger
 from tests.fakes.api_server import move_in
-from tests.fakes.images import ACCOUNT, REGION, digest, image
+from tests.fakes.images import ACCOUNT, REGION, digest, image, ref
 from tests.fakes.queries import FakeContext
 
 HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
@@ -185,6 +186,62 @@ def test_a_review_has_one_line_in_the_log_without_the_object(send: Send, logged:
     assert (line["digests"], line["images"]) == ([digest(2)], 1)
     assert line["namespace"] == "shop[31m admin"
     assert "hunter2" not in logged.getvalue()
+
+
+# --- what runs already
+
+
+def test_a_cluster_goes_on_with_what_it_admitted_before_and_no_other_one_does(send: Send, context: FakeContext) -> None:
+    pod, blue = review(f"{HOST}/team/api:v1"), f"{SIGNED}?cluster=blue"
+    assert send(pod, blue).json_body["response"]["allowed"]
+    send(pod, blue)
+    assert context.admissions.days == {("blue", digest(1)): context.clock.at.replace(hour=0)}
+    assert context.admissions.puts == 1, "once a day"
+    context.queries.add(image(1, Decision.BLOCK))
+    answer = send(pod, blue).json_body["response"]
+    assert answer["allowed"]
+    assert answer["warnings"][0].startswith("denied from 2026-03-17 12:00 UTC (it runs already): team/api:v1 is BLOCK")
+    assert context.journal.counted[Metric.ADMISSIONS, "grace"] == 1
+    assert context.outbox.sent == [("scans", Decide(ref(1), "refused"))], "so that its days are counted"
+    for path in (SIGNED, f"{SIGNED}?cluster=green"):
+        assert not send(pod, path).json_body["response"]["allowed"]
+    assert not send(review(f"{HOST}/team/api:v2"), blue).json_body["response"]["allowed"], "it is new there"
+    context.queries.add(image(1, Decision.BLOCK, door=Door(context.clock.at - timedelta(days=7), scanned=True)))
+    assert not send(pod, blue).json_body["response"]["allowed"], "its days are over"
+
+
+def test_what_runs_when_the_forwarder_starts_goes_on(send: Send, context: FakeContext) -> None:
+    pod, blue = review(f"{HOST}/team/api:v2"), f"{SIGNED}?cluster=blue"
+    assert not send(pod, blue).json_body["response"]["allowed"]
+    answer = send({"cluster": "blue", "digests": [digest(2), digest(2), digest(7)]}, f"{SIGNED}/running")
+    assert (answer.status_code, answer.json_body) == (200, {"digests": 2})
+    assert send(pod, blue).json_body["response"]["allowed"]
+    for wrong in ({"cluster": "a b"}, {"digests": ["latest"]}, {"digests": [digest(1)] * 201}, {"cluster": None}):
+        said = {"cluster": "blue", "digests": [digest(1)], **wrong}
+        assert send(said, f"{SIGNED}/running").status_code == 400
+
+
+def test_control_planes_that_send_a_token_are_one_cluster(send: Send, context: FakeContext) -> None:
+    context.admission_token_hashes = (hash_of(OLD), hash_of(NEW))
+    pod = review(f"{HOST}/team/api:v1")
+    assert send(pod, BY_TOKEN, f"Bearer {OLD}").json_body["response"]["allowed"]
+    context.queries.add(image(1, Decision.BLOCK))
+    assert send(pod, BY_TOKEN, f"Bearer {NEW}").json_body["response"]["allowed"], "a rotated token is no new cluster"
+
+
+def test_a_memory_that_fails_keeps_no_good_image_out_and_lets_no_bad_one_in(
+    send: Send, context: FakeContext, logged: io.StringIO
+) -> None:
+    context.admissions.error = TransientError("throttled")
+    blue = f"{SIGNED}?cluster=blue"
+    assert send(GOOD, blue).json_body["response"]["allowed"]
+    assert "admission not remembered" in logged.getvalue()
+    assert send(review(f"{HOST}/team/api:v2"), blue).status_code == 503
+
+
+def test_a_dry_run_is_not_remembered(send: Send, context: FakeContext) -> None:
+    send(review(f"{HOST}/team/api:v1", dryRun=True), f"{SIGNED}?cluster=blue")
+    assert context.admissions.days == {}
 
 
 # --- the token

@@ -1,4 +1,5 @@
-"""`make chaos`: the scenario once as it should go and once in bad weather, what was promised checked, numbers printed.
+"""`make chaos`: the scenario once as it should go and once in bad weather, the doors of a thousand nodes, what was
+promised checked, numbers printed.
 
     python -m tests.chaos.run [--seed N] [--events 5000] [--without-load]
 
@@ -19,6 +20,7 @@ from typing import Any
 from tests.chaos.ending import Ending, ending_of
 from tests.chaos.faults import Faults
 from tests.chaos.load import MOST_GROWTH, Load, measure_load
+from tests.chaos.nodes import FleetReport, broken_by, live_fleets
 from tests.chaos.promises import Broken, broken
 from tests.chaos.proof import happened, unproven
 from tests.chaos.scenario import Scenario
@@ -39,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"chaos: seed {seed}, {options.events:,} events, {PROCESSES} processes at once", flush=True)
     with ProcessPoolExecutor(1, get_context("spawn")) as other:
         loads = None if options.without_load else other.submit(measure_load)
+        fleets = other.submit(live_fleets, seed)
         wrong = run_chaos(Scenario(seed, options.events), options.events)
+        wrong += show_fleets(*fleets.result())
         if loads is not None:
             wrong += show_loads(*loads.result())
     for one in wrong[:MOST_SHOWN]:
@@ -81,6 +85,12 @@ def show_loads(small: Load, large: Load) -> list[Broken]:
     if (small.write_units, small.read_units, small.calls) == (large.write_units, large.read_units, large.calls):
         return []
     return [Broken("cost does not grow with the table", f"{small}, then {large}")]
+
+
+def show_fleets(intact: FleetReport, lost: FleetReport) -> list[Broken]:
+    for one in (intact, lost):
+        _print(one.rows)
+    return broken_by(intact, lost)
 
 
 def _met(place: World, seconds: float) -> Iterator[Row]:

@@ -66,6 +66,8 @@ def test_a_namespace_comes_before_what_lies_in_it_and_the_questions_come_last() 
     assert set(kinds) == {
         "Namespace",
         "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
         "ConfigMap",
         "Issuer",
         "Certificate",
@@ -81,8 +83,11 @@ def test_everything_lies_in_the_one_namespace(namespace: str) -> None:
     for (kind, name), one in objects("--namespace", namespace).items():
         if kind == "Namespace":
             assert name == namespace
+        elif kind in ("ValidatingWebhookConfiguration", "ClusterRole", "ClusterRoleBinding"):
+            assert name.startswith(namespace) or kind == "ValidatingWebhookConfiguration"
+            assert "namespace" not in one["metadata"]
         else:
-            assert kind == "ValidatingWebhookConfiguration" or one["metadata"]["namespace"] == namespace
+            assert one["metadata"]["namespace"] == namespace
         assert one["metadata"]["labels"]["app.kubernetes.io/part-of"] == "lazaretto"
 
 
@@ -139,7 +144,13 @@ def test_a_pod_may_do_nothing_that_it_does_not_need() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
-    assert pod["automountServiceAccountToken"] is False
+    assert only("ClusterRole")["rules"] == [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]},
+    ]
+    (subject,) = only("ClusterRoleBinding")["subjects"]
+    assert objects()[subject["kind"], subject["name"]]["metadata"]["namespace"] == subject["namespace"]
+    assert only("ClusterRoleBinding")["roleRef"]["name"] == only("ClusterRole")["metadata"]["name"]
     assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} == {"configMap", "secret"}
     assert all(mount["readOnly"] for mount in container["volumeMounts"])
 
@@ -244,7 +255,7 @@ def test_every_pod_and_every_workload_is_asked_about_and_nothing_else() -> None:
     }, "nothing runs by a PodTemplate alone"
     for webhook in (pods, workloads):
         assert webhook["matchPolicy"] == "Equivalent"
-        assert webhook["sideEffects"] == "None"
+        assert webhook["sideEffects"] == "NoneOnDryRun"
         assert webhook["admissionReviewVersions"] == ["v1"]
         assert webhook["name"].count(".") >= 2
         assert all(rule["operations"] == ["CREATE", "UPDATE"] for rule in webhook["rules"])

@@ -76,7 +76,7 @@ class Upstream:
                 super().setup()
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 asked = Asked(self.path, dict(self.headers.items()), body)
                 upstream.asked.append(asked)
                 status, said = upstream.answer(asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -258,6 +258,27 @@ class ServedTable(FakeTable):
         return self.queries.last_tag_move(repository, tag)
 
 
+class FakeAdmissions:
+    """Keeps the contract of services.ports.Admissions; `puts` counts the writes. `error`: raised by each call."""
+
+    def __init__(self) -> None:
+        self.days: dict[tuple[str, str], datetime] = {}
+        self.puts = 0
+        self.error: Exception | None = None
+
+    def last(self, cluster: str, digests: Collection[str]) -> dict[str, datetime]:
+        if self.error is not None:
+            raise self.error
+        return {digest: self.days[cluster, digest] for digest in digests if (cluster, digest) in self.days}
+
+    def remember(self, cluster: str, digests: Collection[str], at: datetime) -> None:
+        day = at.replace(hour=0, minute=0, second=0, microsecond=0)
+        for digest in digests:
+            if self.last(cluster, digests).get(digest) != day:
+                self.days[cluster, digest] = day
+                self.puts += 1
+
+
 class FakeContext:
     def __init__(self, queries: Any = None) -> None:
         self.queries = queries or FakeQueries()
@@ -278,6 +299,7 @@ class FakeContext:
         self.replicas = FakeReplicas(NOW)
         self.lifecycles = FakeLifecycles()
         self.legal_holds = FakeLegalHolds()
+        self.admissions = FakeAdmissions()
 
     def own_account(self) -> str:
         return "111122223333"

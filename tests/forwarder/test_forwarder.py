@@ -130,6 +130,7 @@ def test_what_a_verdict_does_not_need_stays_in_the_cluster(process: Process, ups
             "kind": {"group": "", "version": "v1", "kind": "Pod"},
             "operation": "UPDATE",
             "namespace": "shop",
+            "dryRun": False,
             "object": {"spec": {"containers": [container]}},
             "oldObject": {"spec": {"containers": [container], "initContainers": [{"name": "i", "image": "busybox"}]}},
         },
@@ -559,6 +560,92 @@ def test_an_api_that_could_be_listened_to_is_not_asked(tmp_path: Path, url: str)
     authority.issue(tmp_path / "tls")
     with pytest.raises(AssertionError, match="must be an https address"):
         Process(authority, tmp_path / "tls", url, KEYS)
+
+
+CLUSTER = "2f1c8a34-5d0e-4a53-9b0e-0d6c5b6f7a11"
+
+
+def running_pod(*image_ids: str) -> dict[str, Any]:
+    statuses = [{"name": "web", "imageID": one, "image": "a-tag-of-it"} for one in image_ids]
+    return {**pod(), "status": {"phase": "Running", "containerStatuses": statuses, "initContainerStatuses": None}}
+
+
+class Cluster(Upstream):
+    """Its API server: refuses the first question, then lists three Pods on two pages."""
+
+    def __init__(self, authority: Authority, folder: Path, account: Path) -> None:
+        super().__init__(authority, folder)
+        account.mkdir()
+        (account / "token").write_text("of-the-service-account\n")
+        (account / "ca.crt").write_text(authority.file.read_text())
+        self.environment = {
+            "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+            "KUBERNETES_SERVICE_PORT": str(self.server.server_port),
+            "SERVICE_ACCOUNT_FOLDER": str(account),
+        }
+        self.refusals = 1
+        self.answer = self._answered
+
+    def _answered(self, asked: Asked) -> tuple[int, bytes]:
+        if asked.headers["Authorization"] != "Bearer of-the-service-account":
+            return 401, b"{}"
+        if self.refusals:
+            self.refusals -= 1
+            return 503, b"{}"
+        if asked.path == "/api/v1/namespaces/kube-system":
+            return 200, json.dumps({"metadata": {"uid": CLUSTER}}).encode()
+        assert asked.path.startswith("/api/v1/pods?fieldSelector=status.phase%3DRunning&limit=100")
+        if "continue=a%2Btoken" in asked.path:
+            return 200, json.dumps({"metadata": {}, "items": [running_pod(f"docker-pullable://x@{IDS[1]}")]}).encode()
+        first = [running_pod(f"{HOST}/shop/web@{IDS[0]}", f"{HOST}/shop/web@{IDS[0]}"), running_pod(IDS[2], "")]
+        return 200, json.dumps({"metadata": {"continue": "a+token"}, "items": first}).encode()
+
+
+HOST, IDS = "111122223333.dkr.ecr.eu-west-1.amazonaws.com", [f"sha256:{number:064x}" for number in (1, 2, 3)]
+
+
+@pytest.fixture
+def reporting(tmp_path: Path) -> Iterator[tuple[Process, Upstream, Cluster]]:
+    authority = Authority(tmp_path)
+    authority.issue(tmp_path / "tls")
+    upstream = Upstream(authority, tmp_path / "upstream")
+    cluster = Cluster(authority, tmp_path / "cluster", tmp_path / "account")
+    try:
+        environment = {**KEYS, **cluster.environment}
+        with Process(authority, tmp_path / "tls", upstream.url, environment, REPORT_AGAIN_SECONDS=0.1) as process:
+            yield process, upstream, cluster
+    finally:
+        cluster.close()
+        upstream.close()
+
+
+def test_when_it_starts_it_reports_what_the_cluster_runs_and_then_names_it(
+    reporting: tuple[Process, Upstream, Cluster],
+) -> None:
+    """Until it has: the API server did not answer at first."""
+    process, upstream, _ = reporting
+    while "digests" not in (line := process.told("running")):
+        assert line["error"] == "the API server answers 503"
+    assert (line["cluster"], line["digests"]) == (CLUSTER, 2)
+    (told,) = upstream.asked
+    assert (told.path, told.signed) == ("/api/v1/admission/running", True)
+    assert json.loads(told.body) == {"cluster": CLUSTER, "digests": IDS[:2]}, "what was not pulled by digest is nothing"
+    assert process.call("GET", "/readyz")[0] == 200
+    upstream.answer = lambda asked: (200, said())
+    process.post(json.dumps(review()))
+    assert (upstream.asked[-1].path, upstream.asked[-1].signed) == (f"/api/v1/admission?cluster={CLUSTER}", True)
+
+
+def test_it_is_not_ready_before_it_knows_its_cluster_but_does_not_wait_for_ever(tmp_path: Path) -> None:
+    unknown = {**KEYS, "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
+    for within, status in ((60, 503), (0, 200)):
+        folder = tmp_path / str(within)
+        folder.mkdir()
+        with forwarding(folder, unknown, NAMED_WITHIN_SECONDS=within) as (process, upstream):
+            assert process.call("GET", "/readyz")[0] == status
+            upstream.answer = lambda asked: (200, said())
+            assert process.post(json.dumps(review()))[0] == 200
+            assert upstream.asked[-1].path == "/api/v1/admission"
 
 
 def test_it_needs_nothing_that_the_image_does_not_have() -> None:

@@ -209,10 +209,11 @@ class Played:
             "object": {"spec": {"containers": [{"name": f"c{n}", "image": name} for n, name in enumerate(names)]}},
         }
         review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
-        for path in ("/v1/admission", "/v1/admission/token"):
-            said = self.ask("POST", path, review, token=token)["response"]
+        for url in ("/v1/admission?cluster=blue", "/v1/admission/token"):
+            said = self.ask("POST", url, review, token=token)["response"]
             assert said["uid"] == "a-review"
             assert f"{image.repository}:none is unknown" in json.dumps(said)
+        self.ask("POST", "/v1/admission/running", {"cluster": "blue", "digests": [image.digest]})
 
     def ask(self, method: str, url: str, body: Any = None, path: str = "", token: str | None = None) -> Any:
         """What the API answers. `path`: the route, where the URL alone does not tell it."""

@@ -97,6 +97,10 @@ def test_throttling_of_the_table_and_of_each_index_is_watched() -> None:
     }
 
 
+def test_both_apis_are_watched() -> None:
+    assert watched("5XXError", "ApiName").keys() == {"lazaretto-dev", "lazaretto-dev-admission-token"}
+
+
 def test_every_channel_is_watched() -> None:
     assert watched("ChannelFailures", "channel").keys() == {kind.name for kind in CHANNELS}
 

@@ -21,7 +21,7 @@ READING = {"get"}
 BY_TOKEN = ("/v1/admission/token", "post")
 """The one route that IAM does not guard: a control plane asks there that cannot sign."""
 HASH = "a" * 64
-WHOSE = {("/v1/admission", "post"): "AdmitPolicy"}
+WHOSE = {("/v1/admission", "post"): "AdmitPolicy", ("/v1/admission/running", "post"): "AdmitPolicy"}
 """Which policy lets in to a route that is neither a person's question nor a person's order."""
 
 
@@ -130,7 +130,7 @@ def test_a_route_is_in_exactly_one_policy(path: str, method: str) -> None:
 
 
 def test_the_policy_of_a_webhook_lets_in_to_one_route_and_no_policy_to_the_one_of_the_token() -> None:
-    assert policies()["AdmitPolicy"] == ["POST/v1/admission"]
+    assert policies()["AdmitPolicy"] == ["POST/v1/admission", "POST/v1/admission/running"]
     assert holding(*BY_TOKEN) == []
 
 

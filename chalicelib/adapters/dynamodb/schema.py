@@ -51,6 +51,8 @@ KIND, ACTOR, REASON, RECORD, NUMBER, CHAIN = "ki", "ac", "re", "rc", "n", "ch"
 CLAIMS, CLAIMED_AT, DELIVERED_AT = "cl", "ca", "da"
 # Repositories: the digests whose pulls are denied.
 DENIED = "dn"
+# Digests that a cluster admitted: on which day last, as a time.
+ADMITTED_AT = "aa"
 # The catalogue.
 TEXTS, TEXTS_HASH, EPSS, EPSS_AT, KEV = "z", "zh", "ep", "ea", "kv"
 # Policy, waivers, fuse, snapshots, versions.
@@ -105,6 +107,10 @@ def document_key(ref: ImageRef) -> Item:
 
 def tag_key(home: Repository, tag: str) -> Item:
     return key(repository_pk(home), f"TAG#{tag}")
+
+
+def admission_key(cluster: str, digest: str) -> Item:
+    return key(f"ADMITTED#{cluster}", digest)
 
 
 def legal_hold_key(home: Repository, digest: str | None) -> Item:

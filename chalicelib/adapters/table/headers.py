@@ -95,6 +95,7 @@ _REST = (
     "kind_read",
     "unreadable",
     "closing_at",
+    "door",
 )
 
 

@@ -113,7 +113,7 @@ class AwsRuntime:
         kin = self._kin(home, asker)
         blind, uses = [*switched.blind, *kin.blind], list[Use]()
         tags = dict.fromkeys(kin.homes, subject.tags)
-        copies = [there for there in kin.reached if there != home and not subject.whole]
+        copies = [there for there in kin.reached if there != home and not (subject.whole or subject.pinned)]
         for there, told in zip(copies, asker.each(lambda one: self._tags(one, subject, asker), copies), strict=True):
             tags[there] = subject.tags | frozenset(told.tags)
             blind += [_where(sentence, _place(there), home) for sentence in told.blind]
@@ -307,7 +307,7 @@ def _means(image: ImageName, subject: Subject, tags: Mapping[Repository, Collect
         return True
     if image.digest:
         return image.digest in subject.digests or image.digest in subject.attached
-    return image.tag in tags[image.home]
+    return not subject.pinned and image.tag in tags[image.home]
 
 
 def _placed(use: Use, place: Place, home: Repository) -> Use:

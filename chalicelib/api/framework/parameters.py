@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from chalicelib.api.framework.query import Form, Parameter, flag, member, moment, number, text, whole, word
+from chalicelib.domain.admission.admission import CLUSTER
 from chalicelib.domain.images.finding import Ecosystem, FindingStatus, FixAvailable, Severity
 from chalicelib.domain.images.image import DIGEST, REGION, REGISTRY, REPOSITORY, ScanState, Source
 from chalicelib.domain.images.verdict import Decision
@@ -130,6 +131,12 @@ TIMEOUT = Parameter[str](
     "How long the Kubernetes API server waits, as it says of itself; nothing hangs on it",
     *text(r"[0-9a-z.]+", "a duration such as 10s", 32),
     example="10s",
+)
+CLUSTER_ = Parameter[str](
+    "cluster",
+    "Which cluster asks: the UID of its namespace kube-system. What it admits is remembered under it",
+    *text(CLUSTER.pattern, "1 to 128 letters, digits, `.`, `_`, `-`", 128),
+    example="2f1c8a34-5d0e-4a53-9b0e-0d6c5b6f7a11",
 )
 
 PLACE = (REGISTRY_, REGION_, REPOSITORY_)

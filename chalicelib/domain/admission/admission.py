@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from chalicelib.domain.images.image import REGISTRY, ImageRef, Repository
+from chalicelib.domain.images.image import DIGEST, REGISTRY, ImageRef, Repository
 from chalicelib.domain.images.names import ImageName, RegistryPlace, image_name, private_registry
 from chalicelib.domain.images.text import cut, sanitize
 from chalicelib.domain.policy.document import explained
@@ -44,15 +44,39 @@ class GroupVersionKind(msgspec.Struct, frozen=True):
 
 
 class AdmissionRequest(msgspec.Struct, frozen=True, rename="camel"):
-    """`object` is null for DELETE, `oldObject` for CREATE and CONNECT."""
+    """`object` is null for DELETE, `oldObject` for CREATE and CONNECT. `dryRun`: nothing may be kept of it."""
 
     uid: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     kind: GroupVersionKind
     operation: Operation
     namespace: _Name = ""
+    dry_run: bool | None = None
     # Factories: the JSON Schema of the API cannot say a default that is Raw.
     object: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
     old_object: msgspec.Raw = msgspec.field(default_factory=lambda: msgspec.Raw(b"null"))
+
+
+CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+MAX_RUNNING = 200
+
+
+class RunningImages(msgspec.Struct, frozen=True):
+    """What the Pods of a cluster run, by digest: at most 200. `cluster`: the UID of its namespace kube-system."""
+
+    cluster: str
+    digests: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_RUNNING)]
+
+    def __post_init__(self) -> None:
+        if not CLUSTER.fullmatch(self.cluster):
+            raise ValueError("cluster is 1 to 128 letters, digits, `.`, `_`, `-`, and begins with a letter or digit")
+        if not all(DIGEST.fullmatch(digest) for digest in self.digests):
+            raise ValueError("a digest is sha256: and 64 hexadecimal digits")
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """How many digests are remembered as running in that cluster."""
+
+    digests: int
 
 
 class AdmissionReview(msgspec.Struct, frozen=True, rename="camel"):

@@ -8,6 +8,7 @@ one line.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import reduce
 
@@ -23,8 +24,8 @@ from chalicelib.domain.admission.admission import (
     decode,
 )
 from chalicelib.domain.enforcement.enforcement import is_released
-from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import Kind
+from chalicelib.domain.headers.header import Door, Header
+from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.images.text import cut, sanitize, some_of
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
@@ -119,46 +120,80 @@ _OPEN = (Decision.ALLOW, Decision.WARN)
 _FORBIDDEN = 403
 
 
+ADMITTED_FOR = timedelta(days=180)
+"""How long a cluster's admission of a digest proves that it runs there."""
+
+
 class AdmissionOutcome(StrEnum):
-    """OBSERVED: let in although the verdict says no, because nothing is to be done about it here."""
+    """OBSERVED: let in although the verdict says no, because nothing is to be done about it here. GRACE: because it
+    runs already."""
 
     ALLOWED = "allowed"
     DENIED = "denied"
     OBSERVED = "observed"
+    GRACE = "grace"
 
 
 class AdmissionJudgement(msgspec.Struct, frozen=True):
     """One image that was looked up. `header` None: it is not known here. `watched`: it would be known, if it
-    were there. `digest`: what its name means now, as far as is known."""
+    were there. `digest`: what its name means now, as far as is known. `admitted_at`: when this cluster admitted that
+    digest last. `images` of an index, those of its indexes included; None: not known, or not all."""
 
     asked: AskedImage
     header: Header | None = None
     watched: bool = True
     digest: str | None = None
+    admitted_at: datetime | None = None
+    images: tuple[Header, ...] | None = None
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """`digests`: of the images that were judged."""
+    """`digests`: of the images that were judged. `started`: those that its Pod runs from now on. `uncounted`: images
+    that are refused, and whose refusal no header counts yet. A dry run leaves both empty."""
 
     answer: AdmissionAnswer
     outcome: AdmissionOutcome
     digests: tuple[str, ...] = ()
+    started: tuple[str, ...] = ()
+    uncounted: tuple[ImageRef, ...] = ()
 
 
 class _Said(msgspec.Struct, frozen=True):
-    """Of one image: `no` is what keeps it out, `but` why it is let in all the same, `remedy` what to do, `warning` what
-    else is to be told."""
+    """Of one image: `no` is what keeps it out, `but` why it is let in all the same, `until` when, `remedy` what to do,
+    `warning` what else is to be told."""
 
     no: str | None = None
     but: str | None = None
     warning: str | None = None
     remedy: str = ""
+    until: datetime | None = None
+
+    @property
+    def excused(self) -> str:
+        if self.until is None:
+            return f"would be denied ({self.but}): {self.no}"
+        return f"denied from {self.until.astimezone(UTC):%Y-%m-%d %H:%M} UTC ({self.but}): {self.no}"
 
 
-def admit(request: AdmissionRequest, judged: Sequence[AdmissionJudgement], policy: Policy) -> Admission:
-    said = [_said(one, _excuse(one, policy)) for one in judged]
+def admit(request: AdmissionRequest, judged: Sequence[AdmissionJudgement], policy: Policy, now: datetime) -> Admission:
+    said = [_said(one, policy, now) for one in judged]
     warnings = [one.warning for one in said if one.warning]
-    return _admission(request, said, warnings, tuple(one.digest for one in judged if one.digest))
+    admission = _admission(request, said, warnings, tuple(one.digest for one in judged if one.digest))
+    if request.dry_run:
+        return admission
+    headers = [one.header for one in judged if one.header is not None]
+    starts = request.kind.kind == "Pod" and admission.answer.response.allowed
+    return msgspec.structs.replace(
+        admission,
+        started=tuple(dict.fromkeys(header.ref.digest for header in headers if starts)),
+        uncounted=tuple(header.ref for header in headers if _is_uncounted(header, policy, now)),
+    )
+
+
+def _is_uncounted(header: Header, policy: Policy, now: datetime) -> bool:
+    if header.verdict is None or not header.present or not header.is_refused(policy):
+        return False
+    return header.door is None or not header.door.goes_on(now)
 
 
 def admit_unjudged(request: AdmissionRequest, unread: bool) -> Admission:
@@ -180,16 +215,22 @@ _OBSERVES = "policy observes"
 def _admission(
     request: AdmissionRequest, said: Sequence[_Said], warnings: list[str], digests: tuple[str, ...]
 ) -> Admission:
-    excused = [f"would be denied ({one.but}): {one.no}" for one in said if one.no and one.but]
+    excused = [one for one in said if one.no and one.but]
     refused = [one for one in said if one.no and not one.but]
-    outcome = AdmissionOutcome.DENIED if refused else AdmissionOutcome.OBSERVED if excused else AdmissionOutcome.ALLOWED
+    outcome = AdmissionOutcome.DENIED if refused else _outcome(excused)
     response = AdmissionResponse(
         uid=request.uid,
         allowed=not refused,
         status=AdmissionStatus(_FORBIDDEN, _message(refused)) if refused else msgspec.UNSET,
-        warnings=_bounded([*excused, *warnings]),
+        warnings=_bounded([*(one.excused for one in excused), *warnings]),
     )
     return Admission(AdmissionAnswer(response), outcome, digests)
+
+
+def _outcome(excused: Sequence[_Said]) -> AdmissionOutcome:
+    if any(one.until is not None for one in excused):
+        return AdmissionOutcome.GRACE
+    return AdmissionOutcome.OBSERVED if excused else AdmissionOutcome.ALLOWED
 
 
 def _message(refused: Sequence[_Said]) -> str:
@@ -202,8 +243,8 @@ def _bounded(warnings: Sequence[str]) -> tuple[str, ...]:
     return (*shown, *([f"and {more} more warnings of Lazaretto"] if more else []))
 
 
-def _said(judged: AdmissionJudgement, but: str | None) -> _Said:
-    asked, header = judged.asked, judged.header
+def _said(judged: AdmissionJudgement, policy: Policy, now: datetime) -> _Said:
+    asked, header, but = judged.asked, judged.header, _excuse(judged, policy)
     if asked.foreign or (header is None and not judged.watched):
         return _Said(warning=f"{sanitize(asked.text, 60)} is of no registry that Lazaretto watches: not judged")
     if asked.name is None:
@@ -220,7 +261,8 @@ def _said(judged: AdmissionJudgement, but: str | None) -> _Said:
         return _Said()
     if header.decision in _OPEN:
         return _Said(warning=what)
-    return _Said(what, but, remedy=f"; see: lazaretto image {asked.uri}")
+    until = None if but is not None else grace_ends(judged, policy, now)
+    return _Said(what, but if until is None else _RUNS, remedy=f"; see: lazaretto image {asked.uri}", until=until)
 
 
 def _excuse(judged: AdmissionJudgement, policy: Policy) -> str | None:
@@ -234,6 +276,35 @@ def _excuse(judged: AdmissionJudgement, policy: Policy) -> str | None:
     if name is not None and policy.exempts(name.home.name):
         return "exempt"
     return "released by a person" if header is not None and header.exists and is_released(header) else None
+
+
+_RUNS = "it runs already"
+
+
+def grace_ends(judged: AdmissionJudgement, policy: Policy, now: datetime) -> datetime | None:
+    """Until when it is let in because it runs already; None: it is not. It runs where its last answered look said so,
+    or where this cluster admitted it. What a person has quarantined, what was taken away, and what no scan has
+    completed for is let in by nothing, nor is an index with such an image."""
+    header = judged.header
+    if header is None or not _may_go_on(header):
+        return None
+    worse = [one for one in judged.images or () if one.is_refused(policy)]
+    if header.kind is Kind.INDEX and (judged.images is None or not all(map(_may_go_on, worse))):
+        return None
+    door = header.door if header.door is not None and header.door.goes_on(now) else Door(refused_at=now)
+    assert door.refused_at is not None
+    ends = door.refused_at + policy.running_grace([reason for one in (header, *worse) for reason in one.reasons])
+    admitted = judged.admitted_at is not None and now - judged.admitted_at <= ADMITTED_FOR
+    # Who may push can make a new index of an image that runs: each of its images that is refused must run.
+    runs = admitted or all(one.door is not None and one.door.is_running(now) for one in (header, *worse))
+    return ends if runs and now < ends else None
+
+
+def _may_go_on(header: Header) -> bool:
+    if header.ordered is not None or not header.exists or header.taken_away or header.kind is Kind.ARTIFACT:
+        return False
+    door = header.door or Door(scanned=header.was_scanned)
+    return door.has_grace(header.decision)
 
 
 def _why(header: Header) -> str:

@@ -26,12 +26,13 @@ from chalicelib.domain.enforcement.enforcement import (
     turned_release,
     with_next_act,
 )
-from chalicelib.domain.headers.header import Header, Rules, sketch_of
+from chalicelib.domain.headers.header import Door, Header, Rules, sketch_of
 from chalicelib.domain.headers.pending_action import EndedWaivers, PendingAction, PendingAlert, PendingReport
 from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus, Listing, Severity
-from chalicelib.domain.images.image import Kind, Scan, ScanState, Source, StorageStatus
+from chalicelib.domain.images.image import InUseState, Kind, Scan, ScanState, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision, Verdict, VerdictSummary
 from chalicelib.domain.policy.decision import decide
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Route
 from chalicelib.domain.policy.waiver import WaiverBook
 from chalicelib.domain.waivers.alert import WAIVER
@@ -303,8 +304,8 @@ def conclude(
     if any(f.open and asks(f) for f in document.findings):
         decide_at = min(decide_at or now + KEV_EVERY, _next_refresh(header.decide_at, now))
     header = msgspec.structs.replace(header, decide_at=decide_at)
-    verdict = outcome.verdict.kept()
-    if not verdict.same_as(header.verdict):
+    verdict, former = outcome.verdict.kept(), header.verdict
+    if not verdict.same_as(former):
         turned = ended_alone(header, document.findings, rules, now, children, ended, indexes)
         number = header.verdict.number + 1 if header.verdict else 1
         verdict = msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
@@ -316,6 +317,7 @@ def conclude(
         header = msgspec.structs.replace(header, verdict=verdict.as_one_with(header.verdict))
     header = msgspec.structs.replace(header, closing_at=_closing_at(header))
     header = _with_release(header, (closing_of(header, document, outcome), *below), rules.policy.waivers.max_days, now)
+    header = msgspec.structs.replace(header, door=_door(header, former, rules.policy, now))
     quiet = quiet or header.left_to_summary is not None
     return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet, follows=follows), now)
 
@@ -340,6 +342,40 @@ def _closing_at(header: Header) -> datetime | None:
     return header.closing_at
 
 
+ASKED_EVERY, ASKED_AGAIN = timedelta(hours=12), timedelta(hours=1)
+"""How often an image that a door would refuse is looked for where images run; sooner where the last look failed."""
+
+
+def _door(header: Header, former: Verdict | None, policy: Policy, now: datetime) -> Door | None:
+    """Since when a cluster would refuse its Pods, and when to ask next whether they run. `former`: the verdict before.
+    Weeks in which the policy observed do not count, nor do those in which a person had released the image."""
+    door, at = header.door, now.replace(microsecond=0)
+    if not header.is_refused(policy):
+        if door is None or door.refused_at is None:
+            return door
+        return msgspec.structs.replace(door, lapsed_at=door.lapsed_at or at, look_at=None)
+    door = door or Door()
+    told_by_inspector = header.in_use.state is InUseState.YES and not header.in_use.looked
+    door = msgspec.structs.replace(
+        door.seen(header.in_use) if told_by_inspector else door,
+        refused_at=door.refused_at if door.goes_on(at) else at,
+        lapsed_at=None,
+        opened=door.opened or (former is not None and former.decision in (Decision.ALLOW, Decision.WARN)),
+        scanned=door.scanned or header.was_scanned,
+    )
+    return msgspec.structs.replace(door, look_at=_look_at(header, door, policy, now))
+
+
+def _look_at(header: Header, door: Door, policy: Policy, now: datetime) -> datetime | None:
+    """None: no answer could open a door. Who runs a public image cannot be asked."""
+    assert door.refused_at is not None
+    if header.ref.home.public or header.taken_away or not door.has_grace(header.decision):
+        return None
+    answered = door.asked_at == door.answered_at
+    at = door.asked_at + (ASKED_EVERY if answered else ASKED_AGAIN) if door.asked_at else door.refused_at
+    return at if max(at, now) < door.refused_at + policy.running_grace(header.reasons) else None
+
+
 def _next_refresh(stored: datetime | None, now: datetime) -> datetime:
     """When KEV facts are asked for again: what is planned already stays, or every write would move it."""
     return stored if stored is not None and now < stored <= now + KEV_EVERY else now + KEV_EVERY
@@ -355,7 +391,8 @@ def with_due(header: Header, now: datetime | None = None) -> Header:
     kept = header.due_at if header.due_at is not None and now is not None and header.due_at > now else None
     refreshed = header.exists and header.refresh_due_at is not None
     waiting = (e.due_at for e in header.pending if not (refreshed and _is_sent_at_once(e)))
-    moments = [at for at in (*waiting, header.decide_at, kept) if at is not None]
+    look_at = None if header.door is None or not header.exists else header.door.look_at
+    moments = [at for at in (*waiting, header.decide_at, look_at, kept) if at is not None]
     due = min(moments, default=None)
     return msgspec.structs.replace(header, due_at=due)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -27,7 +27,7 @@ from chalicelib.domain.headers.pending_action import (
     Stage,
 )
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
-from chalicelib.domain.images.image import Child, ImageRef, InUse, Kind, Scan, ScanState, StorageStatus
+from chalicelib.domain.images.image import Child, ImageRef, InUse, InUseState, Kind, Scan, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision, ImageState, Reason, SameDigestVerdict, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
@@ -62,6 +62,54 @@ class Rules(msgspec.Struct, frozen=True):
         return self.policy_version, self.waivers_version
 
 
+LAPSED_FOR = timedelta(days=1)
+"""A refusal that comes back within it goes on."""
+YES_STANDS_FOR, YES_STANDS_UNANSWERED_FOR = timedelta(days=1), timedelta(days=7)
+"""How old the last look that was answered may be; the longer where later ones were not answered."""
+
+
+class Door(msgspec.Struct, frozen=True):
+    """Since when the door of a cluster would refuse an image by verdict, mode and exemptions together, whatever a
+    person ordered (`refused_at`), and since when it would not any more (`lapsed_at`). `opened`: it was ALLOW or WARN
+    before; `scanned`: it was scanned completely once. `look_at`: when to ask again whether the digest itself runs;
+    `asked_at`: the last look, `answered_at`: the last that was answered, and `runs` its answer. Whole seconds."""
+
+    refused_at: datetime | None = None
+    opened: bool = False
+    scanned: bool = False
+    lapsed_at: datetime | None = None
+    look_at: datetime | None = None
+    asked_at: datetime | None = None
+    answered_at: datetime | None = None
+    runs: bool = False
+
+    def goes_on(self, now: datetime) -> bool:
+        """Whether a refusal of now is the one of `refused_at`."""
+        return self.refused_at is not None and (self.lapsed_at is None or now - self.lapsed_at < LAPSED_FOR)
+
+    def has_grace(self, decision: Decision) -> bool:
+        """Whether what runs may go on at all: what no scan has ever completed for is refused, unless it is only PENDING
+        again."""
+        return self.scanned or (self.opened and decision is Decision.PENDING)
+
+    def is_running(self, now: datetime) -> bool:
+        """What could not be asked is no YES, and ends one only after a week."""
+        if not self.runs or self.answered_at is None:
+            return False
+        unanswered = self.asked_at is not None and self.asked_at > self.answered_at
+        return now - self.answered_at <= (YES_STANDS_UNANSWERED_FOR if unanswered else YES_STANDS_FOR)
+
+    def seen(self, use: InUse) -> Door:
+        """With what a look has found."""
+        at = use.seen_at and use.seen_at.replace(microsecond=0)
+        if at is None or (self.asked_at is not None and at < self.asked_at):
+            return self
+        if use.state is InUseState.UNKNOWN:
+            return msgspec.structs.replace(self, asked_at=at)
+        runs = use.state is InUseState.YES
+        return msgspec.structs.replace(self, asked_at=at, answered_at=at, runs=runs)
+
+
 TAGS_LEFT = 100
 OUTGROWN = "its tags and indexes are more than its record in the table can hold"
 
@@ -83,8 +131,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     are wanted too, and let the one in `pending` go first. `twins`: where else the digest lies, as paths: of a public
     image in private repositories, of a private one in public ones. `kind_read`: `kind` is what the manifest says, else
     the media type alone; `unreadable`: `Manifest.unreadable`. `closing_at`: when its verdict first closed the doors,
-    whatever it says by now. `newer`: fields of a later version, which wrote the
-    header while both were at work; they are put back as they came.
+    whatever it says by now; `door`: how the door of a cluster stands to it, once it had to refuse it. `newer`: fields
+    of a later version, which wrote the header while both were at work; they are put back as they came.
     """
 
     ref: ImageRef
@@ -134,6 +182,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     kind_read: bool = False
     unreadable: str | None = None
     closing_at: datetime | None = None
+    door: Door | None = None
     newer: tuple[object, ...] = ()
 
     @property
@@ -212,6 +261,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return ours or self.storage is not StorageStatus.ACTIVE
 
     @property
+    def taken_away(self) -> bool:
+        """An act has made it impossible to pull, or is at it."""
+        denying = self.denied or self.begun in (ActionType.QUARANTINE, ActionType.BLOCK)
+        return denying or self.hold is not None or self.storage is not StorageStatus.ACTIVE
+
+    @property
     def begun(self) -> ActionType | None:
         """The kind of the act that a worker has begun and not recorded yet."""
         return self.enforcement.kind if self.enforcement and self.enforcement.stage is Stage.BEGUN else None
@@ -235,6 +290,23 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     def acts(self) -> tuple[PendingAct, ...]:
         """All that are still to be done, the next one first."""
         return (*(() if self.act is None else (self.act,)), *self.queued)
+
+    @property
+    def was_scanned(self) -> bool:
+        """Whether a scan has ever completed; of an index, of all its images now. A public image takes the verdict of
+        one that is scanned."""
+        if self.kind is Kind.INDEX:
+            return self.scan.state is ScanState.COMPLETE
+        if self.ref.home.public:
+            return self.verdict is not None and self.verdict.decision.closes_doors
+        return self.refreshed_at is not None
+
+    def is_refused(self, policy: Policy) -> bool:
+        """Whether verdict, mode and exemptions make the door of a cluster refuse it. An order to quarantine it does not
+        count, and a release opens that door."""
+        released = self.order is not None and self.order.kind is ActionType.RELEASE
+        passes = self.verdict is not None and self.verdict.decision in (Decision.ALLOW, Decision.WARN)
+        return not passes and not released and policy.may_take_from(self.ref.repository)
 
     def state(self, children: Sequence[VerdictSummary] = (), indexes: Sequence[Header] = ()) -> ImageState:
         return ImageState(

@@ -11,7 +11,7 @@ Sections are in `section.py`, conditions in `condition.py`; `adapters/stores/pol
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -21,7 +21,7 @@ from msgspec import UNSET, Meta
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.text import Globs
-from chalicelib.domain.images.verdict import ImageState
+from chalicelib.domain.images.verdict import ImageState, Reason
 from chalicelib.domain.policy.comparison import FALSE, TRUE, Ratings, as_tuple, holds
 from chalicelib.domain.policy.condition import CONDITIONS, IMAGE_WORDS, TIME_WORDS, Match, NextChange, Predicate
 from chalicelib.domain.policy.document import hint, read_document
@@ -29,6 +29,7 @@ from chalicelib.domain.policy.operand import ConditionPart
 from chalicelib.domain.policy.section import (
     RATED,
     Alerts,
+    Doors,
     Exempt,
     PositiveDays,
     Quarantine,
@@ -259,6 +260,7 @@ class PolicyDocument(ConditionPart, frozen=True):
     sla_days: SlaDays = SlaDays()
     quarantine: Quarantine = Quarantine()
     in_use: UseLookup = UseLookup()
+    admission: Doors = Doors()
     rules: Annotated[tuple[Rule, ...], Meta(max_length=200)] = ()
     retention: Annotated[tuple[Retention, ...], Meta(max_length=200)] = ()
     replication: Replication = Replication()
@@ -288,6 +290,15 @@ class Policy(PolicyDocument, frozen=True, dict=True):
     def may_take_from(self, repository: str) -> bool:
         """Whether anything may be taken from the repository of this name at all."""
         return self.enforcing and not self.exempts(repository)
+
+    def running_grace(self, reasons: Iterable[Reason]) -> timedelta:
+        """For how long what runs already is admitted all the same: the shortest that a rule among the reasons that
+        close the doors asks for, else what the policy says."""
+        closing = {reason.rule for reason in reasons if reason.decision.closes_doors}
+        given = [rule.running_grace_days for rule in self.rules if rule.id in closing]
+        return timedelta(
+            days=min((days for days in given if days is not UNSET), default=self.admission.running_grace_days)
+        )
 
     @cached_property
     def ratings(self) -> Ratings:

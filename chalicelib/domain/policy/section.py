@@ -99,6 +99,14 @@ PlaceWord = Literal["app-runner", "sagemaker", "codebuild"]
 
 
 QuietDays = Annotated[int, Meta(ge=0, le=365)]
+GraceDays = Annotated[int, Meta(ge=0, le=90)]
+
+
+class Doors(ConditionPart, frozen=True):
+    """For how many days a cluster still starts Pods of an image that runs already, from the first moment at which its
+    door would refuse it."""
+
+    running_grace_days: GraceDays = 7
 
 
 class UseLookup(ConditionPart, frozen=True):
@@ -119,6 +127,7 @@ class Rule(ConditionPart, frozen=True):
     count: CountTest | UnsetType = UNSET
     enforce: Literal["repository-policy"] | UnsetType = UNSET
     quiet_days: QuietDays | UnsetType = UNSET
+    running_grace_days: GraceDays | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         if not RULE_ID.fullmatch(self.id):
@@ -129,6 +138,8 @@ class Rule(ConditionPart, frozen=True):
             raise ValueError("enforce needs the decision block or quarantine")
         if self.quiet_days is not UNSET and not self.decision.closes_doors:
             raise ValueError("quiet_days needs the decision block or quarantine")
+        if self.running_grace_days is not UNSET and not self.decision.closes_doors:
+            raise ValueError("running_grace_days needs the decision block or quarantine")
 
     @property
     def decision(self) -> Decision:

@@ -1,32 +1,40 @@
 """Whether the pods of an object may start: the verdict of each image that it names, as it stands now.
 
 A look-up that fails is an error, never an answer: whether pods then start is the cluster's word (`failurePolicy`).
-Nothing is written, sent or announced here.
+Nothing is announced here. What a cluster admits is remembered once it is answered: it may go on for some days.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from chalicelib.domain.admission.admission import AdmissionReview, AskedImage, read_image
 from chalicelib.domain.admission.judgement import (
     MAX_IMAGES,
     Admission,
     AdmissionJudgement,
+    AdmissionOutcome,
     admit,
     admit_too_many,
     admit_unjudged,
     named_images,
 )
+from chalicelib.domain.events.message import Decide
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.image import MOST_RELATED, ImageRef, Kind
 from chalicelib.domain.images.names import RegistryPlace
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.ports.context import Context
 from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers
 
+REFUSED = "refused"
 
-def admit_images(review: AdmissionReview, context: Context) -> Admission:
-    """Read consistently: two batches for all tags and images, and what hangs on waivers. Raises ParameterError (an
+
+def admit_images(review: AdmissionReview, context: Context, cluster: str | None = None) -> Admission:
+    """Read consistently: two batches for all tags and images, and what hangs on waivers; where an image is refused, its
+    images, and whether `cluster` admitted it before (None: it is not told which one asks). Raises ParameterError (an
     object that is none of its kind), TransientError, UpstreamError, StoredPolicyError."""
     named = named_images(review.request)
     if not named.images:
@@ -39,7 +47,21 @@ def admit_images(review: AdmissionReview, context: Context) -> Admission:
         room -= not images[-1].foreign
         if room < 0:
             return admit_too_many(review.request, policy)
-    return admit(review.request, _look_up(images, context), policy)
+    judged = _look_up(images, context)
+    admission = admit(review.request, judged, policy, context.clock.now())
+    if admission.outcome is AdmissionOutcome.DENIED:
+        judged = _with_evidence(judged, policy, cluster, context)
+        admission = admit(review.request, judged, policy, context.clock.now())
+    return admission
+
+
+def keep_admission(admission: Admission, cluster: str | None, context: Context) -> None:
+    """What `cluster` runs from now on, and what is refused and not counted yet (a waiver has ended, a policy is on its
+    way): it is decided now, and the days in which it may go on begin with that. Raises UpstreamError."""
+    if cluster is not None and admission.started:
+        context.admissions.remember(cluster, admission.started, context.clock.now())
+    for ref in admission.uncounted:
+        context.outbox.send("scans", Decide(ref, REFUSED))
 
 
 def _look_up(images: Sequence[AskedImage], context: Context) -> list[AdmissionJudgement]:
@@ -57,6 +79,34 @@ def _judged(
     header = None if ref is None else headers.get(ref)
     watched = header is not None or (not image.foreign and _is_watched(image, context))
     return AdmissionJudgement(image, header, watched, None if ref is None else ref.digest)
+
+
+def _with_evidence(
+    judged: Sequence[AdmissionJudgement], policy: Policy, cluster: str | None, context: Context
+) -> list[AdmissionJudgement]:
+    refused = [one for one in judged if one.header is not None and one.header.is_refused(policy)]
+    digests = {one.digest for one in refused if one.digest is not None}
+    admitted = context.admissions.last(cluster, digests) if cluster is not None and digests else {}
+    return [
+        msgspec.structs.replace(one, admitted_at=admitted.get(one.digest or ""), images=_images(one.header, context))
+        if one in refused and one.header is not None
+        else one
+        for one in judged
+    ]
+
+
+def _images(header: Header, context: Context) -> tuple[Header, ...] | None:
+    """Whose verdicts it takes, on every level. None: not all are known."""
+    found: dict[ImageRef, Header] = {}
+    below = header.members
+    while below:
+        stored = context.table.read_headers(below)
+        if len(stored) < len(set(below)) or len(found) + len(stored) > MOST_RELATED:
+            return None
+        found |= {ref: one.header for ref, one in stored.items()}
+        inner = [ref for one in stored.values() if one.header.kind is Kind.INDEX for ref in one.header.members]
+        below = tuple(ref for ref in dict.fromkeys(inner) if ref not in found)
+    return tuple(one for one in found.values() if one.kind is Kind.IMAGE)
 
 
 def _is_watched(image: AskedImage, context: Context) -> bool:

@@ -1,19 +1,24 @@
-"""The clock: decide again what time alone can change, and send again what should have been done by now."""
+"""The clock: decide again what time alone can change, send again what should have been done by now, and look whether
+runs what the door of a cluster would refuse."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
+
+import msgspec
 
 from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.events.message import Act, CheckDeny, Decide, Delivery, Refresh
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import queue_of
-from chalicelib.domain.images.image import Kind, ScanState, Source
+from chalicelib.domain.images.image import ImageRef, Kind, ScanState, Source
 from chalicelib.errors import ConflictError, UpstreamError
 from chalicelib.services.assessment.assess_image import CLOCK, assess_image
-from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
+from chalicelib.services.assessment.write_header import Attempt, HeaderChange, decide_image, write_header
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
+from chalicelib.services.usage.find_blast_radius import find_running
 
 SHARDS = 8
 BUDGET = timedelta(seconds=15)
@@ -24,6 +29,7 @@ ANSWER_WITHIN = timedelta(hours=1)
 
 def re_decide(shard: int, context: Context) -> int:
     """Handles what is due in one shard of the index, oldest first, while there is time. Returns the number of images.
+    Whether they run is looked up when all else is done: a look takes seconds.
 
     Harmless when run twice or cut off: an image leaves the index only by the write that dealt with it, and what one run
     does not reach the next one finds. One that cannot be dealt with stays due and does not hold up the others; if it is
@@ -32,6 +38,7 @@ def re_decide(shard: int, context: Context) -> int:
     now = context.clock.now()
     refs = context.table.due(shard, now)
     defects: list[Exception] = []
+    looked_for: list[ImageRef] = []
     done = 0
     for ref in refs:
         if done and context.clock.now() - now > BUDGET:
@@ -41,10 +48,16 @@ def re_decide(shard: int, context: Context) -> int:
             stored = context.table.read_headers([ref]).get(ref)
             if stored is not None:
                 _catch_up(stored, now, context)
+                looked_for += [ref] if _is_to_be_looked_for(stored.header, now) else []
         except (UpstreamError, ConflictError):
             continue
         except Exception as e:  # noqa: BLE001 - one unreadable image must not stop the clock for its whole shard
             defects.append(e)
+    for ref in looked_for:
+        if context.clock.now() - now > BUDGET:
+            break
+        with suppress(UpstreamError, ConflictError):
+            _look_for(ref, context)
     if defects:
         raise ExceptionGroup(f"{len(defects)} of {done} images of shard {shard}", defects)
     return done
@@ -70,6 +83,27 @@ def _catch_up(stored: Stored, now: datetime, context: Context) -> None:
             return
     clock = Delivery(message_id=f"{CLOCK}:{header.ref.path}", body=Decide(header.ref, CLOCK))
     assess_image(header.ref, [clock], stored, context)
+
+
+def _is_to_be_looked_for(header: Header, now: datetime) -> bool:
+    door = header.door
+    return header.exists and door is not None and door.look_at is not None and door.look_at <= now
+
+
+def _look_for(ref: ImageRef, context: Context) -> None:
+    """A place that cannot be asked is no answer: it is asked again in an hour."""
+    stored = context.table.read_headers([ref]).get(ref)
+    if stored is None or not _is_to_be_looked_for(stored.header, context.clock.now()):
+        return
+    use = find_running(stored.header, context)
+
+    def seen(attempt: Attempt) -> HeaderChange:
+        before, document, rules = attempt.header, attempt.document(), attempt.rules_as_new_as_header()
+        header = msgspec.structs.replace(before, door=before.door and before.door.seen(use))
+        after = decide_image(header, document, rules, context.clock.now(), context)
+        return HeaderChange(with_due(after), document)
+
+    write_header(ref, seen, context, stored=stored)
 
 
 def _with_next_due(attempt: Attempt) -> HeaderChange:

@@ -264,7 +264,8 @@ class HeaderChange(msgspec.Struct, frozen=True):
     `document`: the findings by which it was decided; it is decided again where policy or waivers are newer by then.
     None: it was not decided. `refresh_at`: when the refresh that is sent is due. `again`: a worker that died may have
     put this before without sending what follows, so everything is sent. `quiet`: alerts are left to a summary.
-    `messages` go to the queue `scans` last. `sends` False: nothing follows. `indexes`: those it was decided by, if read.
+    `messages` go to the queue `scans` last. `sends` False: nothing follows. `indexes`: those it was decided by, where
+    they were read.
     """
 
     header: Header

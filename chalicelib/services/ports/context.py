@@ -40,7 +40,7 @@ from chalicelib.services.ports.registry import (
     Scanner,
     Scans,
 )
-from chalicelib.services.ports.table import Index, Table
+from chalicelib.services.ports.table import Admissions, Index, Table
 
 
 class Outbox(Protocol):
@@ -226,6 +226,8 @@ class Context(Protocol):
     def posture(self) -> GatheredPosture: ...
     @property
     def legal_holds(self) -> LegalHolds: ...
+    @property
+    def admissions(self) -> Admissions: ...
 
     # One image of a registry
     @property

@@ -281,7 +281,8 @@ class Subject(msgspec.Struct, frozen=True):
     """What is asked about: an image by every digest (its own, its indexes', its children's) and tag it may be started
     by; `whole`: any image of the repository. `indexes`: the digests among them that are indexes, which no scanner
     knows. `attached`: signatures, SBOMs and attestations that go with it, which nothing starts and no scanner knows:
-    they count where a place names them."""
+    they count where a place names them. `pinned`: only what names a digest counts, for a tag may be another's by now.
+    """
 
     ref: ImageRef
     digests: frozenset[str]
@@ -289,6 +290,7 @@ class Subject(msgspec.Struct, frozen=True):
     whole: bool = False
     indexes: frozenset[str] = frozenset()
     attached: frozenset[str] = frozenset()
+    pinned: bool = False
 
 
 class Runtime(Protocol):

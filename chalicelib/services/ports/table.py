@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
@@ -141,6 +141,16 @@ class Index(Protocol):
 
     def tagged(self, names: Iterable[tuple[Repository, str]]) -> dict[tuple[Repository, str], str]:
         """The digests that tags point at, in one batch, consistent; unknown and deleted ones are absent."""
+
+
+class Admissions(Protocol):
+    """When the Pods of a cluster were admitted, by digest, to the day. Known for 180 days."""
+
+    def last(self, cluster: str, digests: Collection[str]) -> Mapping[str, datetime]:
+        """Those that are known. Read consistently."""
+
+    def remember(self, cluster: str, digests: Collection[str], at: datetime) -> None:
+        """One put for each digest that is not remembered for that day already."""
 
 
 class Stored(msgspec.Struct, frozen=True):

@@ -41,6 +41,13 @@ def find_use(
     return msgspec.structs.replace(use, state=state, blind=(*use.blind, *unread))
 
 
+def find_running(header: Header, context: Context) -> InUse:
+    """Whether the digest itself runs, its index or one of its images: looked up now, as `find_use` does, but nothing is
+    believed of a tag. Who moves one to a new image makes that no image that runs."""
+    subject = subject_of(header, relatives_of(header, context))
+    return context.runtime.in_use(msgspec.structs.replace(subject, tags=frozenset(), pinned=True))
+
+
 def relatives_of(header: Header, context: Context) -> Sequence[Header]:
     """The headers of its indexes and of its images, as far as they are known: one read for all, none where it has
     none."""

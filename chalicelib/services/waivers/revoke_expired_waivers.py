@@ -59,7 +59,7 @@ def _revoked(image: Header, stored: Sequence[Header | None], told: dict[ImageRef
     document = context.table.read_document(image.ref) if image.revision else FindingsDocument(image.ref)
     children = standings_of(image, members, rules, now)
     decided = conclude(image, document, rules, now, children=children, indexes=indexes_of(image, context))
-    return msgspec.structs.replace(image, verdict=decided.verdict)
+    return msgspec.structs.replace(image, verdict=decided.verdict, door=decided.door)
 
 
 def _without_ended_release(image: Header, context: Context) -> Header:

@@ -21,7 +21,7 @@ from chalicelib.adapters.table.catalogue import ITEM_BYTES
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.adapters.table.headers import read_rest
 from chalicelib.domain.audit.action import ActionRecord
-from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.header import Door, Header
 from chalicelib.domain.headers.pending_action import (
     ActionType,
     Deferred,
@@ -136,6 +136,7 @@ def full_header() -> Header:
         kind_read=True,
         unreadable="application/vnd.oci.image.layer.v1.tar+encrypted",
         closing_at=NOW,
+        door=Door(NOW, True, True, next(at), next(at), next(at), next(at), True),
         newer=("of a later version", 7),
     )
 

@@ -280,6 +280,14 @@ def test_a_tag_alone_is_a_promise_to_pull_what_it_points_at(estate: Estate):
     assert look(estate, Subject(REF, frozenset({IMAGE}), frozenset({"v2"}))).state is InUseState.NO
 
 
+def test_whether_a_digest_itself_runs_no_tag_tells(estate: Estate):
+    pinned = Subject(REF, frozenset({IMAGE}), frozenset({"v1"}), pinned=True)
+    estate.home.task({"name": "x", "image": estate.home.image(":v1")})
+    assert look(estate, pinned).state is InUseState.NO
+    estate.home.task({"name": "x", "image": estate.home.image(":v1"), "imageDigest": IMAGE})
+    assert look(estate, pinned).state is InUseState.YES
+
+
 def test_an_image_without_a_tag_in_its_name_is_the_latest(estate: Estate):
     estate.home.task({"name": "x", "image": estate.home.image()})
     assert look(estate, Subject(REF, frozenset({IMAGE}), frozenset({"latest"}))).state is InUseState.YES

@@ -244,7 +244,7 @@ def test_a_name_that_ecr_cannot_have_is_not_let_in_where_its_registry_is_watched
     """Whatever a runtime makes of it, nobody has judged that."""
     asked = read_image(ECR + rest)
     assert (asked.name, asked.foreign) == (None, False)
-    answer = admit(request(), [AdmissionJudgement(asked)], ENFORCING).answer.response
+    answer = admit(request(), [AdmissionJudgement(asked)], ENFORCING, NOW).answer.response
     assert not answer.allowed
     assert "is no name of an image in Amazon ECR" in message(answer)
 
@@ -275,7 +275,7 @@ def judged(
 
 
 def told(one: AdmissionJudgement, policy: Policy = ENFORCING) -> tuple[bool, str | None, tuple[str, ...]]:
-    response = admit(request(), [one], policy).answer.response
+    response = admit(request(), [one], policy, NOW).answer.response
     return response.allowed, None if response.status is msgspec.UNSET else response.status.message, response.warnings
 
 
@@ -341,7 +341,7 @@ def test_where_nothing_is_to_be_done_pods_start_with_a_warning_that_says_what_wo
     assert told(exempt)[::2] == (True, (f"would be denied (exempt): {text.replace('team', 'mirror')}",))
     released = judged(Decision.BLOCK, order=RELEASE)
     assert told(released)[::2] == (True, (f"would be denied (released by a person): {text}",))
-    assert admit(request(), [released], ENFORCING).outcome is AdmissionOutcome.OBSERVED
+    assert admit(request(), [released], ENFORCING, NOW).outcome is AdmissionOutcome.OBSERVED
     ordered = msgspec.structs.replace(RELEASE, kind=ActionType.QUARANTINE)
     assert told(judged(Decision.BLOCK, order=ordered))[0] is False, "an order to take it away releases nothing"
 
@@ -352,17 +352,17 @@ def test_a_release_lets_in_no_image_that_was_deleted() -> None:
 
 def test_one_bad_image_keeps_out_what_good_and_excused_ones_would_not() -> None:
     several = [judged(Decision.ALLOW), judged(Decision.BLOCK, repository="mirror/x"), judged(Decision.BLOCK)]
-    admission = admit(request(), several, ENFORCING)
+    admission = admit(request(), several, ENFORCING, NOW)
     assert (admission.outcome, admission.answer.response.allowed) == (AdmissionOutcome.DENIED, False)
     assert "mirror/x" not in message(admission.answer.response)
     assert len(admission.answer.response.warnings) == 1
 
 
 def test_many_refusals_are_counted_and_warnings_end_in_time() -> None:
-    response = admit(request(), [judged(Decision.BLOCK)] * 40, ENFORCING).answer.response
+    response = admit(request(), [judged(Decision.BLOCK)] * 40, ENFORCING, NOW).answer.response
     assert message(response).endswith(" | and 37 more")
     assert len(message(response)) < 1_400
-    warnings = admit(request(), [judged(Decision.WARN)] * 40, ENFORCING).answer.response.warnings
+    warnings = admit(request(), [judged(Decision.WARN)] * 40, ENFORCING, NOW).answer.response.warnings
     assert len(warnings) == MAX_WARNINGS + 1
     assert warnings[-1] == "and 20 more warnings of Lazaretto"
     assert sum(map(len, warnings)) < 4_096
@@ -375,7 +375,7 @@ def test_more_images_than_are_judged_are_no_way_in() -> None:
 
 
 def test_the_answer_is_the_review_that_the_api_server_waits_for() -> None:
-    answer = msgspec.json.decode(msgspec.json.encode(admit(request(), [], ENFORCING).answer))
+    answer = msgspec.json.decode(msgspec.json.encode(admit(request(), [], ENFORCING, NOW).answer))
     assert answer == {
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
@@ -421,7 +421,7 @@ def test_any_specification_of_pods_is_answered_in_short_printable_lines(
     several = [
         AdmissionJudgement(one, image(1, decision) if one.name else None, watched=not one.foreign) for one in images
     ]
-    response = admit(asked, several, ENFORCING).answer.response
+    response = admit(asked, several, ENFORCING, NOW).answer.response
     assert all(is_printable(warning) and len(warning) <= LONGEST_WARNING for warning in response.warnings)
     if not response.allowed:
         assert is_printable(message(response))

@@ -17,7 +17,7 @@ from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.adapters.table.findings_table import FindingsTable
 from chalicelib.domain.admission.admission import read_review
 from chalicelib.domain.admission.judgement import MAX_IMAGES, Admission, AdmissionOutcome
-from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.headers.header import Door, Rules
 from chalicelib.domain.images.image import Child, ImageRef, Kind
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
@@ -44,7 +44,9 @@ def context() -> FakeContext:
     return built
 
 
-def ask(context: Any, *images: str, before: Iterable[str] = (), operation: str = "CREATE") -> Admission:
+def ask(
+    context: Any, *images: str, before: Iterable[str] = (), operation: str = "CREATE", cluster: str | None = None
+) -> Admission:
     def pod(names: Iterable[str]) -> dict[str, Any]:
         return {"spec": {"containers": [{"name": f"c{n}", "image": name} for n, name in enumerate(names)]}}
 
@@ -56,7 +58,7 @@ def ask(context: Any, *images: str, before: Iterable[str] = (), operation: str =
         "oldObject": pod(before),
     }
     document = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
-    return admit_images(read_review(json.dumps(document).encode()), context)
+    return admit_images(read_review(json.dumps(document).encode()), context, cluster)
 
 
 def why(admission: Admission) -> str:
@@ -273,3 +275,40 @@ def test_the_own_name_of_a_vpc_endpoint_is_no_way_past_a_door(context: FakeConte
     assert "names a VPC endpoint, and no account" in why(ask(context, endpoint.format(REGION)))
     elsewhere = ask(context, endpoint.format("ap-south-1"))
     assert elsewhere.outcome is AdmissionOutcome.ALLOWED, "no registry of that Region is watched"
+
+
+RAN = Door(NOW - timedelta(days=2), scanned=True, asked_at=NOW, answered_at=NOW, runs=True)
+
+
+def test_a_new_index_around_an_image_that_runs_is_new(context: FakeContext) -> None:
+    """On every level: whoever may push can make it in a minute."""
+    context.queries.add(image(1, Decision.BLOCK, door=RAN))
+    context.queries.add(image(2, Decision.BLOCK, door=Door(NOW, scanned=True)))
+    for number, inside in ((3, (1, 2)), (4, (3,)), (5, (1,)), (6, (1, 9))):
+        children = tuple(Child(digest(n)) for n in inside)
+        context.queries.add(image(number, Decision.BLOCK, kind=Kind.INDEX, children=children, door=RAN))
+    outcomes = {n: ask(context, f"{HOST}/team/api@{digest(n)}").outcome for n in (1, 2, 3, 4, 5, 6)}
+    let_in = {number for number, outcome in outcomes.items() if outcome is AdmissionOutcome.GRACE}
+    assert let_in == {1, 5}
+    context.admissions.remember("blue", [digest(3)], NOW)
+    assert ask(context, f"{HOST}/team/api@{digest(3)}", cluster="blue").outcome is AdmissionOutcome.GRACE
+
+
+def test_the_days_begin_where_a_waiver_has_just_ended_and_nobody_has_counted_yet(context: FakeContext) -> None:
+    waiver = Waiver(
+        id="w1",
+        repository="team/*",
+        vulnerability_id="CVE-2026-0001",
+        reason="later",
+        approved_by="ana",
+        expires_at=NOW,
+        created_at=NOW - timedelta(days=30),
+    )
+    reason = Reason("critical", Decision.ALLOW, "all that matched is waived", waived=("w1",))
+    verdict = Verdict(Decision.ALLOW, (reason,), 3, NOW - timedelta(days=20))
+    context.queries.add(image(1, verdict=verdict), [finding(1)])
+    context.rules.rules = Rules(parse_policy(POLICY, number=3), (waiver,), 3, 1)
+    context.admissions.remember("blue", [digest(1)], NOW)
+    admission = ask(context, f"{HOST}/team/api:v1", cluster="blue")
+    assert admission.outcome is AdmissionOutcome.GRACE
+    assert "denied from 2026-03-17 12:00 UTC" in admission.answer.response.warnings[0]

@@ -44,6 +44,7 @@ def test_an_image_nobody_scanned_becomes_unscanned_by_the_clock_alone():
 
 def test_a_due_time_that_has_moved_later_is_corrected_and_not_come_to_again():
     story = Story()
+    story.policies = [policy(admission={"running_grace_days": 0})]
     story.stored.headers[story.ref] = msgspec.structs.replace(story.head, due_at=story.moment)
     assert clock(story) == 1
     assert story.head.due_at == story.head.decide_at
@@ -234,6 +235,7 @@ def test_an_image_nobody_can_read_does_not_stop_the_clock_for_its_shard(monkeypa
 
 def test_run_twice_it_changes_nothing_more():
     story = Story()
+    story.policies = [policy(admission={"running_grace_days": 0})]
     story.stored.headers[story.ref] = msgspec.structs.replace(story.head, due_at=story.moment)
     clock(story)
     once = story.head
@@ -280,3 +282,48 @@ def test_what_there_is_no_time_for_is_the_next_runs(monkeypatch):
 
     monkeypatch.setattr(story.table, "read_headers", read)
     assert re_decide(0, story) == 2
+
+
+HOUR = 3600
+
+
+def pinned(story):
+    return [subject for subject in story.runtime.asked if subject.pinned]
+
+
+def test_whether_it_runs_is_looked_up_every_twelve_hours_while_a_door_refuses_it():
+    story = Story()
+    assert story.head.decision is Decision.BLOCK
+    assert not story.head.door.is_running(story.moment)
+    looks = len(pinned(story))
+    story.runtime.run(story.ref)
+    for passed, more in ((11 * HOUR, 0), (HOUR, 1), (11 * HOUR, 1)):
+        story.after(passed)
+        clock(story)
+        assert len(pinned(story)) == looks + more
+    assert story.head.door.is_running(story.moment)
+    assert pinned(story)[-1].tags == frozenset()
+    story.runtime.stop(story.ref)
+    story.after(HOUR)
+    clock(story)
+    assert not story.head.door.is_running(story.moment)
+    story.after(8 * 24 * HOUR)
+    clock(story)
+    assert len(pinned(story)) == looks + 2, "no answer would open the door any more"
+    assert story.head.due_at is None or story.head.due_at > story.moment
+
+
+def test_a_look_that_is_not_answered_is_made_again_after_an_hour_and_ends_no_yes():
+    story = Story()
+    story.runtime.run(story.ref)
+    story.after(12 * HOUR)
+    clock(story)
+    story.runtime.stop(story.ref)
+    story.runtime.blind = ("EKS cannot be asked",)
+    looks = len(pinned(story))
+    for passed, more in ((12 * HOUR, 1), (HOUR - 60, 1), (60, 2)):
+        story.after(passed)
+        clock(story)
+        assert len(pinned(story)) == looks + more
+    story.after(5 * 24 * HOUR)
+    assert story.head.door.is_running(story.moment)
