@@ -68,7 +68,7 @@ IDLE_SECONDS = 120.0
 DRAIN_SECONDS = 5.0
 """It answers that long after SIGTERM, while the Service still sends reviews."""
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-PODS_ASKED, DIGESTS_SENT, MAX_PODS_BYTES = 100, 200, 64 * 1024 * 1024
+PODS_ASKED, DIGESTS_SENT, MAX_PODS_BYTES = 100, 200, 32 * 1024 * 1024
 PODS_SECONDS, REPORT_AGAIN_SECONDS = 30.0, 30.0
 NAMED_WITHIN_SECONDS = 20.0
 """It is ready after that long although it does not know its cluster: answers are worth more than grace."""
@@ -213,8 +213,8 @@ class Kubernetes:
             response.raw.release_conn()
             if response.status_code != HTTPStatus.OK or len(body) > MAX_PODS_BYTES:
                 raise UnansweredError(f"the API server answers {response.status_code}")
-            return json.loads(body)
-        except (BotoCoreError, HTTPError, OSError, ValueError) as error:
+            return parsed(body)
+        except (BotoCoreError, HTTPError, OSError, ValueError, RecursionError) as error:
             raise UnansweredError(f"the API server cannot be asked: {type(error).__name__}") from error
 
 

@@ -598,7 +598,8 @@ class Cluster(Upstream):
         if "continue=a%2Btoken" in asked.path:
             return 200, json.dumps({"metadata": {}, "items": [running_pod(f"docker-pullable://x@{IDS[1]}")]}).encode()
         first = [running_pod(f"{HOST}/shop/web@{IDS[0]}", f"{HOST}/shop/web@{IDS[0]}"), running_pod(IDS[2], "")]
-        return 200, json.dumps({"metadata": {"continue": "a+token"}, "items": first}).encode()
+        page = json.dumps({"metadata": {"continue": "a+token"}, "items": first}).encode()
+        return 200, page.replace(b'"a-tag-of-it"', b"[" * 9_000 + b"]" * 9_000, 1)
 
 
 HOST, IDS = "111122223333.dkr.ecr.eu-west-1.amazonaws.com", [f"sha256:{number:064x}" for number in (1, 2, 3)]
@@ -622,7 +623,7 @@ def reporting(tmp_path: Path) -> Iterator[tuple[Process, Upstream, Cluster]]:
 def test_when_it_starts_it_reports_what_the_cluster_runs_and_then_names_it(
     reporting: tuple[Process, Upstream, Cluster],
 ) -> None:
-    """Until it has: the API server did not answer at first."""
+    """Until it has: the API server did not answer at first. The author of a Pod can nest it as deep as they like."""
     process, upstream, _ = reporting
     while "digests" not in (line := process.told("running")):
         assert line["error"] == "the API server answers 503"

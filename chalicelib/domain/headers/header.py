@@ -99,11 +99,12 @@ class Door(msgspec.Struct, frozen=True):
         unanswered = self.asked_at is not None and self.asked_at > self.answered_at
         return now - self.answered_at <= (YES_STANDS_UNANSWERED_FOR if unanswered else YES_STANDS_FOR)
 
-    def seen(self, use: InUse) -> Door:
-        """With what a look has found."""
-        at = use.seen_at and use.seen_at.replace(microsecond=0)
+    def seen(self, use: InUse, at: datetime | None = None) -> Door:
+        """With what a look has found. `at`: when it was made, where its answer does not say."""
+        at = at or use.seen_at
         if at is None or (self.asked_at is not None and at < self.asked_at):
             return self
+        at = at.replace(microsecond=0)
         if use.state is InUseState.UNKNOWN:
             return msgspec.structs.replace(self, asked_at=at)
         runs = use.state is InUseState.YES

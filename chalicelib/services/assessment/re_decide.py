@@ -95,11 +95,11 @@ def _look_for(ref: ImageRef, context: Context) -> None:
     stored = context.table.read_headers([ref]).get(ref)
     if stored is None or not _is_to_be_looked_for(stored.header, context.clock.now()):
         return
-    use = find_running(stored.header, context)
+    use, at = find_running(stored.header, context), context.clock.now()
 
     def seen(attempt: Attempt) -> HeaderChange:
         before, document, rules = attempt.header, attempt.document(), attempt.rules_as_new_as_header()
-        header = msgspec.structs.replace(before, door=before.door and before.door.seen(use))
+        header = msgspec.structs.replace(before, door=before.door and before.door.seen(use, at))
         after = decide_image(header, document, rules, context.clock.now(), context)
         return HeaderChange(with_due(after), document)
 

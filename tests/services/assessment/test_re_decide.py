@@ -10,6 +10,7 @@ import pytest
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.events.message import Act, Refresh
 from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import InUse, InUseState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.assessment.re_decide import re_decide
@@ -327,3 +328,12 @@ def test_a_look_that_is_not_answered_is_made_again_after_an_hour_and_ends_no_yes
         assert len(pinned(story)) == looks + more
     story.after(5 * 24 * HOUR)
     assert story.head.door.is_running(story.moment)
+
+
+def test_an_answer_that_does_not_say_when_it_was_true_is_not_asked_for_again_and_again(monkeypatch):
+    story = Story()
+    story.after(12 * HOUR)
+    monkeypatch.setattr(story.runtime, "in_use", lambda subject, since=None: InUse(InUseState.UNKNOWN, looked=True))
+    clock(story)
+    assert story.head.door.look_at == story.moment + timedelta(hours=1)
+    assert clock(story) == 0
