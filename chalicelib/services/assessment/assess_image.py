@@ -137,13 +137,16 @@ class _Assessment:
         document = attempt.document(doubted=self.again or attempt.retried)
         holds_open = any(f.status is not FindingStatus.RESOLVED for f in document.findings)
         after = observe(before, self.listing, self.unavailable, self.context.consistency_delay, holds_open=holds_open)
-        document = self._merge(document, before, after, rows, now)
-        after = decide_image(after, document, self.rules, now, self.context, quiet=self.quiet)
+        indexes = indexes_of(after, self.context)
+        document = self._merge(document, before, after, rows, indexes, now)
+        after = decide_image(after, document, self.rules, now, self.context, indexes=indexes, quiet=self.quiet)
         looked, later = self._looked(before, after, now), now + self.context.consistency_delay
         due_at, refresh_at = plan_refresh(after.refresh_due_at, looked, later)
         after = self._with_due(before, msgspec.structs.replace(after, refresh_due_at=due_at), now)
         younger = () if self.younger is None else (InheritFirstSeen(self.younger.ref, self.ref),)
-        return HeaderChange(after, document, refresh_at, again=self.again, quiet=self.quiet, messages=younger)
+        return HeaderChange(
+            after, document, refresh_at, again=self.again, quiet=self.quiet, messages=younger, indexes=indexes
+        )
 
     def _with_due(self, before: Header, after: Header, now: datetime) -> Header:
         """Anew: whether a refresh is promised is only known by now."""
@@ -159,15 +162,20 @@ class _Assessment:
         return msgspec.structs.replace(after, decide_at=decide_at, due_at=due_at)
 
     def _merge(
-        self, document: FindingsDocument, before: Header, after: Header, rows: list[Delivery], now: datetime
+        self,
+        document: FindingsDocument,
+        before: Header,
+        after: Header,
+        rows: list[Delivery],
+        indexes: Sequence[Header],
+        now: datetime,
     ) -> FindingsDocument:
         """Merges what was observed and puts the document if that changed it materially."""
         merged = self._merged_listing(document, before, after).document
         merged, self.younger = inherit_first_seen(merged, before, after, self.deliveries, self.context)
         told = [d.body.row.finding for d in rows if isinstance(d.body, FindingChanged)]
         merged = self._merged_rows(merged, told).document
-        asks = asks_exploited(after, self.rules, now, indexes_of(after, self.context))
-        exploited = ask_exploited(merged, asks, now, self.context)
+        exploited = ask_exploited(merged, asks_exploited(after, self.rules, now, indexes), now, self.context)
         self.ask_again = exploited.again
         merged = learn(merged, exploited.facts, now).document
         if merged is document:

@@ -50,10 +50,17 @@ from chalicelib.services.ports.table import Stored
 
 
 def decide_image(
-    header: Header, document: FindingsDocument, rules: Rules, now: datetime, context: Context, *, quiet: bool = False
+    header: Header,
+    document: FindingsDocument,
+    rules: Rules,
+    now: datetime,
+    context: Context,
+    *,
+    indexes: Sequence[Header] | None = None,
+    quiet: bool = False,
 ) -> Header:
-    """The header as it must be put. An index is decided by its children as they stand now (their change re-decides)."""
-    indexes = indexes_of(header, context)
+    """The header as it must be put. An index is decided by its children as stored. `indexes` None: they are read."""
+    indexes = indexes_of(header, context) if indexes is None else indexes
     children = members_of(header, context)
     return conclude(
         as_scanned(header, children),
@@ -74,8 +81,7 @@ def closing_below(header: Header, rules: Rules, now: datetime, context: Context)
     """What closes each of the images whose verdicts it takes, directly or by an index between. Each is read once."""
     found: list[Closing] = []
     seen, below = {header.ref}, list(members_of(header, context))
-    while below:
-        image = below.pop()
+    for image in below:  # it grows
         if image is not None and image.ref not in seen and image.present:
             seen.add(image.ref)
             found.append(closing_now(image, rules, now, context))
@@ -257,7 +263,7 @@ class HeaderChange(msgspec.Struct, frozen=True):
     `document`: the findings by which it was decided; it is decided again where policy or waivers are newer by then.
     None: it was not decided. `refresh_at`: when the refresh that is sent is due. `again`: a worker that died may have
     put this before without sending what follows, so everything is sent. `quiet`: alerts are left to a summary.
-    `messages` go to the queue `scans` last. `sends` False: nothing follows, as from a claim.
+    `messages` go to the queue `scans` last. `sends` False: nothing follows. `indexes`: by which it was decided.
     """
 
     header: Header
@@ -267,6 +273,7 @@ class HeaderChange(msgspec.Struct, frozen=True):
     quiet: bool = False
     messages: tuple[Message, ...] = ()
     sends: bool = True
+    indexes: Sequence[Header] | None = None
 
 
 def write_header(
@@ -390,13 +397,13 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
     """
     home, quiet = put.ref.home, changed.quiet
     turned = changed.again or put.exists is not before.exists or put.kind is not before.kind
-    told: dict[str, None] = {}
-    if turned or put.standing != before.standing or put.scan.state is not before.scan.state:
-        told |= dict.fromkeys(put.parents)
+    all_hear = turned or put.standing != before.standing or put.scan.state is not before.scan.state
+    told = dict.fromkeys(put.parents if all_hear else ())
     looked = put.activated_at is not None and put.refreshed_at != before.refreshed_at
     if put.parents and (looked or (put.revision, put.verdict) != (before.revision, before.verdict)):
         # It may have by now what the release of an index was not given for, or its first scan after the restore.
-        told |= dict.fromkeys(index.ref.digest for index in filter(is_released, indexes_of(put, context)))
+        indexes = indexes_of(put, context) if changed.indexes is None else changed.indexes
+        told |= dict.fromkeys(index.ref.digest for index in filter(is_released, indexes))
     for digest in told:
         context.outbox.send("scans", Decide(home.image(digest), "child", quiet=quiet))
     if not home.public and (turned or put.verdict != before.verdict):

@@ -316,7 +316,8 @@ BODY = (
     b'"after":"ended","policy_version":3,"vulnerability_ids":["CVE-2026-0001"],"undo":"lazaretto waive",'
     b'"subject":"waiver/w-1","waivers":[{"id":"w-1","repository":"team/*","reason":"not reachable",'
     b'"approved_by":"security","expires_at":"2026-04-01T00:00:00Z","created_at":"2026-03-01T00:00:00Z",'
-    b'"vulnerability_id":"CVE-2026-0001","package":null,"rule":null,"status":null,"justification":null},null],"orders":null}'
+    b'"vulnerability_id":"CVE-2026-0001","package":null,"rule":null,"status":null,"justification":null,'
+    b'"even_if_exploited":false,"exploited":[]},null],"orders":null}'
 )
 IMAGE_BODY = (
     b'{"ref":{"registry":"111122223333","region":"eu-west-1","repository":"team/api","digest":"'
@@ -365,7 +366,7 @@ def test_a_record_is_stored_in_these_bytes_and_no_others(client: Any, real: Plac
         "ac": {"S": "person:oncall"},
         "re": {"S": "fixed"},
         "n": {"N": "1"},
-        "ch": {"B": bytes.fromhex("0f58520f97fb997a72a1d04b30fecee77c430bbe07891e31ad6873028428c1da")},
+        "ch": {"B": bytes.fromhex("e8b6ef3333783ac11460747c05111a43975fa36dee130236c71cc50d07eee57c")},
         "rc": {"B": BODY},
     }
     assert read_action(item).record == about_a_waiver
