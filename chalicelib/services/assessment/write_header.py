@@ -59,8 +59,7 @@ def decide_image(
     indexes: Sequence[Header] | None = None,
     quiet: bool = False,
 ) -> Header:
-    """The header as it must be put. An index is decided by its children as they stand now (their change re-decides).
-    `indexes`: those that hold the image; None: they are read."""
+    """The header as it must be put. An index is decided by its children as stored. `indexes` None: they are read."""
     indexes = indexes_of(header, context) if indexes is None else indexes
     children = members_of(header, context)
     return conclude(
@@ -264,8 +263,7 @@ class HeaderChange(msgspec.Struct, frozen=True):
     `document`: the findings by which it was decided; it is decided again where policy or waivers are newer by then.
     None: it was not decided. `refresh_at`: when the refresh that is sent is due. `again`: a worker that died may have
     put this before without sending what follows, so everything is sent. `quiet`: alerts are left to a summary.
-    `messages` go to the queue `scans` last. `sends` False: nothing follows. `indexes`: those it was decided by, where
-    they were read.
+    `messages` go to the queue `scans` last. `sends` False: nothing follows. `indexes`: by which it was decided.
     """
 
     header: Header
