@@ -7,6 +7,7 @@ are called.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 
 class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which image, and why. `registry` and `region` are needed where the repository's name alone does not tell."""
+    """Which image, and why. `registry` and `region` are needed where the repository's name alone does not tell.
+    `override`: it may end another person's order."""
 
     repository: str
     reason: str
@@ -38,14 +40,16 @@ class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     region: str | None = None
     digest: str | None = None
     tag: str | None = None
+    override: bool = False
     dry_run: bool = False
 
 
 class UndoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`action_id` as the audit log shows it."""
+    """`action_id` as the audit log shows it. `override`: it may end another person's order."""
 
     action_id: str
     reason: str
+    override: bool = False
     dry_run: bool = False
 
 
@@ -75,17 +79,20 @@ class RadiusAnswer(msgspec.Struct, frozen=True):
 
 
 class GivenAnswer(msgspec.Struct, frozen=True):
-    """What follows from an order. `act` null: nothing is to be done, the image is so already. `lines`: in sentences."""
+    """What follows from an order. `act` null: nothing is to be done, the image is so already. `ends`: the order that it
+    ends. `lines`: in sentences. `etag`: what a next order says in `If-Match`."""
 
     image: ImageNameAnswer
     decision: Decision
     order: OrderAnswer | None
+    ends: OrderAnswer | None
     act: ActAnswer | None
     hold: HoldAnswer | None
     denied: bool
     radius: RadiusAnswer
     lines: tuple[str, ...]
     dry_run: bool
+    etag: str
 
 
 class UndoneAnswer(msgspec.Struct, frozen=True):
@@ -118,10 +125,12 @@ def answer_given(given: Given) -> GivenAnswer:
         GivenAnswer,
         header,
         image=name_of(header.ref, header.tags),
+        ends=given.ends,
         act=given.act,
         radius=answer_radius(given.radius),
         lines=given.lines,
         dry_run=given.dry_run,
+        etag=given.etag,
     )
 
 
@@ -165,7 +174,7 @@ STATUSES = ACCEPTED, OK
 """Of a dry run nothing is left to be done later: 200 with the plan."""
 
 
-@area.post("/v1/quarantine", OrderBody, GivenAnswer, statuses=(404, 409), status=STATUSES)
+@area.post("/v1/quarantine", OrderBody, GivenAnswer, (p.IF_MATCH,), (404, 409, 412, 428), STATUSES)
 def quarantine(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     """Have one image quarantined, whatever its verdict, until a person releases it.
 
@@ -175,11 +184,10 @@ def quarantine(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     """
     from chalicelib.services.enforcement.give_order import quarantine_image
 
-    body = call.body
-    return _given(quarantine_image(_meant(body), call.actor, body.reason, context(), dry_run=body.dry_run))
+    return _ordered(quarantine_image, call)
 
 
-@area.post("/v1/release", OrderBody, GivenAnswer, statuses=(404,), status=STATUSES)
+@area.post("/v1/release", OrderBody, GivenAnswer, (p.IF_MATCH,), (404, 409, 412, 428), STATUSES)
 def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     """Have one image pulled again, whatever its verdict, until that gets worse than it is now.
 
@@ -189,11 +197,10 @@ def release(call: Call[OrderBody]) -> Answered[GivenAnswer]:
     """
     from chalicelib.services.enforcement.give_order import release_image
 
-    body = call.body
-    return _given(release_image(_meant(body), call.actor, body.reason, context(), dry_run=body.dry_run))
+    return _ordered(release_image, call)
 
 
-@area.post("/v1/undo", UndoBody, UndoneAnswer, statuses=(404, 409), status=STATUSES)
+@area.post("/v1/undo", UndoBody, UndoneAnswer, statuses=(404, 409, 412), status=STATUSES)
 def undo(call: Call[UndoBody]) -> Answered[UndoneAnswer]:
     """Undo one action of the audit log: what was taken is given back, what was given back is taken again.
 
@@ -205,7 +212,9 @@ def undo(call: Call[UndoBody]) -> Answered[UndoneAnswer]:
     from chalicelib.services.enforcement.undo_action import undo_action
 
     body = call.body
-    undone = undo_action(body.action_id, call.actor, body.reason, context(), dry_run=body.dry_run)
+    undone = undo_action(
+        body.action_id, call.actor, body.reason, context(), dry_run=body.dry_run, override=body.override
+    )
     return Answered(answer_undone(body.action_id, undone), _status(undone.dry_run))
 
 
@@ -227,7 +236,12 @@ def make_fuse_whole(call: Call[ResetBody]) -> FuseAnswer:
     return answer_fuse(before, place.rules.current().policy, place.clock.now())
 
 
-def _given(given: Given) -> Answered[GivenAnswer]:
+def _ordered(order: Callable[..., Given], call: Call[OrderBody]) -> Answered[GivenAnswer]:
+    from chalicelib.services.enforcement.give_order import Terms
+
+    body = call.body
+    terms = Terms(override=body.override, seen=call.query.get(p.IF_MATCH, "").strip('"'))
+    given = order(_meant(body), call.actor, body.reason, context(), dry_run=body.dry_run, terms=terms)
     return Answered(answer_given(given), _status(given.dry_run))
 
 

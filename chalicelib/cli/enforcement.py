@@ -13,6 +13,11 @@ from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.image import Image
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; the audit log keeps it.")]
+Override = Annotated[bool, typer.Option("--override", help="It may end another person's order, which is named.")]
+IfMatch = Annotated[
+    str | None,
+    typer.Option("--if-match", help="The ETag of the image as you saw it; without it: as it is when the command runs."),
+]
 ActionId = Annotated[str, typer.Argument(help="The id of an action, as `lazaretto audit` shows it.")]
 fuse_app = typer.Typer(name="fuse", help="The fuse: how many images may be taken away in an hour.")
 
@@ -22,6 +27,8 @@ def quarantine_command(
     api: RestApi,
     image: Image,
     reason: Reason,
+    override: Override = False,
+    if_match: IfMatch = None,
     dry_run: o.DryRun = False,
     registry: o.Registry = None,
     region: o.Region = None,
@@ -30,8 +37,8 @@ def quarantine_command(
 
     Running workloads and the fuse are checked first. What defers it is shown, and it is retried automatically.
     """
-    body = _body(image, registry, region, reason, dry_run)
-    api.print(api.client.post("/v1/quarantine", body, needs=("lines",)), _print_given)
+    terms = {"reason": reason, "override": override, "dry_run": dry_run}
+    _order(api, "/v1/quarantine", _meant(image, registry, region), terms, if_match)
 
 
 @with_api
@@ -39,6 +46,8 @@ def release_command(
     api: RestApi,
     image: Image,
     reason: Reason,
+    override: Override = False,
+    if_match: IfMatch = None,
     dry_run: o.DryRun = False,
     registry: o.Registry = None,
     region: o.Region = None,
@@ -47,19 +56,21 @@ def release_command(
 
     What retention archived is restored too. A restore takes up to 20 minutes: `lazaretto image` shows when it is over.
     """
-    body = _body(image, registry, region, reason, dry_run)
-    api.print(api.client.post("/v1/release", body, needs=("lines",)), _print_given)
+    terms = {"reason": reason, "override": override, "dry_run": dry_run}
+    _order(api, "/v1/release", _meant(image, registry, region), terms, if_match)
 
 
 @with_api
-def undo_command(api: RestApi, action_id: ActionId, reason: Reason, dry_run: o.DryRun = False) -> None:
+def undo_command(
+    api: RestApi, action_id: ActionId, reason: Reason, override: Override = False, dry_run: o.DryRun = False
+) -> None:
     """Undo one action of the audit log: a quarantine is released, a release is quarantined again.
 
     Of orders only the last is undone, and the one before it stands again. What retention archived is restored. A new
     waiver is ended; an ended or changed one is restored; a policy is replaced by its predecessor. An action that was
     followed by another change is not undone (exit 1).
     """
-    body = {"action_id": action_id, "reason": reason, "dry_run": dry_run}
+    body = {"action_id": action_id, "reason": reason, "override": override, "dry_run": dry_run}
     api.print(api.client.post("/v1/undo", body, needs=("lines", "given")), _print_undone)
 
 
@@ -79,8 +90,16 @@ def reset_command(api: RestApi, reason: Reason) -> None:
     api.print(api.client.post("/v1/fuse/reset", {"reason": reason}, needs=("taken", "waiting")), _print_reset)
 
 
-def _body(image: str, registry: str | None, region: str | None, reason: str, dry_run: bool) -> dict[str, object]:
-    return {"registry": registry, "region": region, **o.read_image(image), "reason": reason, "dry_run": dry_run}
+def _meant(image: str, registry: str | None, region: str | None) -> dict[str, object]:
+    return {"registry": registry, "region": region, **o.read_image(image)}
+
+
+def _order(api: RestApi, path: str, meant: dict[str, object], terms: dict[str, object], if_match: str | None) -> None:
+    """A dry run asks for no ETag: it answers with the one by which it is ordered."""
+    if if_match is None and not terms["dry_run"]:
+        if_match = api.client.get("/v1/image", meant, needs=("etag",))["etag"]
+    given = api.client.post(path, {**meant, **terms}, needs=("lines", "etag"), if_match=if_match)
+    api.print(given, _print_given)
 
 
 def _print_undone(undone: dict[str, Any]) -> None:
@@ -96,6 +115,8 @@ def _print_given(given: dict[str, Any]) -> None:
     output.print_table(title, ("image", ""), _facts(given, image), rigid=("image",))
     for line in given["lines"]:
         output.say(line)
+    if given["dry_run"]:
+        output.say_unbroken(f"To order it only as it is now: --if-match {given['etag']}")
     if act and not act["held"] and not given["dry_run"]:
         output.say_unbroken(f"Watch it with: lazaretto image {image['uri']}")
 

@@ -10,6 +10,7 @@ import pytest
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import UpstreamError
@@ -104,3 +105,27 @@ def test_an_act_is_undone_by_the_id_that_the_audit_log_shows(run: Run, context: 
     assert result.exit_code == 0, result.output
     assert context.queries.stored[ref(1)].order is None
     assert json.loads(run("audit", "team/api:v1", "--json").stdout)["records"][0]["kind"] == "ORDER_TAKEN_BACK"
+
+
+def test_an_order_is_given_by_the_etag_that_was_seen_and_not_on_an_outdated_view(
+    run: Run, context: FakeContext
+) -> None:
+    seen = context.queries.stored[ref(1)].etag
+    assert seen in run("image", "team/api:v1").stdout
+    assert f"--if-match {seen}" in run("quarantine", "team/api:v1", "--reason", "to see", "--dry-run").stdout
+    assert run("quarantine", "team/api:v1", "--reason", "a leaked key").exit_code == 0
+    refused = run("release", "team/api:v1", "--reason", "no leak", "--if-match", seen)
+    assert refused.exit_code == 1
+    assert "person:local ordered its quarantine" in refused.stderr
+    assert run("release", "team/api:v1", "--reason", "no leak").exit_code == 0, "as it is when the command runs"
+
+
+def test_the_order_of_another_person_is_ended_by_override(run: Run, context: FakeContext) -> None:
+    order = Order(ActionType.QUARANTINE, "ann", "a leaked key", NOW)
+    context.queries.add(image(1, Decision.ALLOW, order=order))
+    refused = run("release", "team/api:v1", "--reason", "no leak")
+    assert refused.exit_code == 1
+    assert "--override: QUARANTINE ordered by ann: a leaked key" in refused.stderr
+    given = run("release", "team/api:v1", "--reason", "no leak", "--override")
+    assert given.exit_code == 0
+    assert "QUARANTINE ordered by ann: a leaked key" in given.stdout

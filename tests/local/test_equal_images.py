@@ -24,6 +24,7 @@ from chalicelib.local.inspector import inspector_of
 from chalicelib.local.story.world import HURRY_SECONDS
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.fakes.iam import REPLICA_ACCOUNT, REPLICA_REGION
+from tests.local.ordering import seen
 from tests.local.running import local_stack
 from tests.local.test_many_registries import DIGEST, NAME, Closed, Hub
 
@@ -86,7 +87,8 @@ class Estate(Hub):
 
     def post(self, path: str, body: Any, expected: int = 200) -> Any:
         with Client(self.stack.app) as client:
-            response = client.http.post(path, headers={"Content-Type": "application/json"}, body=json.dumps(body))
+            headers = {"Content-Type": "application/json"} | (seen(client, body) if path == "/v1/release" else {})
+            response = client.http.post(path, headers=headers, body=json.dumps(body))
         assert response.status_code == expected, response.body
         return response.json_body
 

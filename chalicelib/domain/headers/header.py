@@ -172,6 +172,16 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return self.order if self.order is not None and self.order.kind is ActionType.QUARANTINE else None
 
     @property
+    def etag(self) -> str:
+        """Of what an order goes by: the effective decision, the order that stands, and what was done in the registry. A
+        scan that leaves the decision as it is leaves the tag as it is."""
+        order, done = self.order, self.enforcement
+        ordered = "none" if order is None else f"{order.kind}-{round(order.at.timestamp() * 1_000_000)}"
+        acted = "none" if done is None else f"{done.kind}-{done.number}-{done.stage}"
+        marks = {"denied": self.denied, "archived": self.storage is StorageStatus.ARCHIVED}
+        return ".".join((self.decision, ordered, acted, *(mark for mark, is_so in marks.items() if is_so)))
+
+    @property
     def decision(self) -> Decision:
         """By which every door goes: the stronger of its verdict and the order that stands. A release opens no door of
         its own: its verdict stays what it is."""

@@ -3,6 +3,9 @@
 The order is stored with the image and the act follows as any other does: planned, checked, begun, recorded. A
 quarantine holds until a person releases the image, a release until the verdict gets worse. A dry run says what would
 follow and changes nothing.
+
+Of two people who order at once the second is told what the first has done: an order is put only over the one that its
+giver saw, and ends another person's only where that is asked for (`Terms`).
 """
 
 from __future__ import annotations
@@ -14,15 +17,15 @@ import msgspec
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
 from chalicelib.domain.enforcement.act_words import planned_words, registry_words
 from chalicelib.domain.enforcement.enforcement import with_next_act
-from chalicelib.domain.enforcement.order_records import archived_by_retention
+from chalicelib.domain.enforcement.order_records import archived_by_retention, changes_since
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAct
+from chalicelib.domain.headers.pending_action import SYSTEM, ActionType, Deferred, Holding, Order, PendingAct
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.usage.blast_radius import BlastRadius
-from chalicelib.errors import ConflictError, NotFoundError, ParameterError
+from chalicelib.errors import ConflictError, NotFoundError, OutdatedError, ParameterError, UnseenError
 from chalicelib.services.assessment.write_header import desired_state, indexes_of, needing, update_header
 from chalicelib.services.enforcement.check_preconditions import is_running
 from chalicelib.services.enforcement.finish_act import with_act
@@ -32,15 +35,29 @@ from chalicelib.services.usage.find_blast_radius import find_blast_radius
 MAX_REASON = 1_000
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How an order is given. `override`: it may end another person's. `seen`: the ETag of the image as its giver saw
+    it; empty: none was sent; None: none is needed, as the giver names the action that is undone."""
+
+    override: bool = False
+    seen: str | None = None
+
+
+PLAIN = Terms()
+
+
 class Given(msgspec.Struct, frozen=True):
     """What follows from an order. `act`: what is to be done now (None: nothing, it is so already), `held` in it why not
-    yet. `lines`: the same in sentences. `header` is as it was put, or for a dry run as it would be."""
+    yet. `lines`: the same in sentences. `header` is as it was put, or for a dry run as it would be; `etag` as it is
+    stored. `ends`: the order that it ends."""
 
     header: Header
     act: PendingAct | None
     radius: BlastRadius
     lines: tuple[str, ...]
     dry_run: bool
+    etag: str = ""
+    ends: Order | None = None
 
 
 def give_order(
@@ -52,11 +69,13 @@ def give_order(
     *,
     dry_run: bool = False,
     undoes: str | None = None,
+    terms: Terms = PLAIN,
 ) -> Given:
     """`kind` is QUARANTINE or RELEASE, `undoes` the id of the action that is undone by it.
 
     The order is recorded before it is given: cut off in between, it is asked for again. Raises NotFoundError,
-    ParameterError (no reason), ConflictError (it cannot be followed: mode, exemption, a public registry, no image).
+    ParameterError (no reason), ConflictError (it cannot be followed: mode, exemption, a public registry, no image; it
+    would end another person's order), OutdatedError, UnseenError.
     """
     checked(reason)
     before = known(ref, context)
@@ -66,7 +85,7 @@ def give_order(
     now = context.clock.now()
     order = Order(kind, by, reason.strip(), now, None, undoes)
     said = ActionKind(f"ORDER_{kind}")
-    return follow(before, order, said, rules, context, dry_run=dry_run, undoes=undoes is not None)
+    return follow(before, order, said, rules, context, dry_run=dry_run, terms=terms)
 
 
 def follow(
@@ -78,10 +97,12 @@ def follow(
     *,
     dry_run: bool,
     spoken: Order | None = None,
-    undoes: bool = False,
+    terms: Terms = PLAIN,
 ) -> Given:
-    """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows. `undoes`:
-    see `put_order`."""
+    """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows."""
+    word = spoken or order
+    assert word is not None
+    _check_seen(before, word, terms, context, dry_run=dry_run)
     radius = find_blast_radius(before, context)
     if order is not None and order.kind is ActionType.RELEASE:
         order = msgspec.structs.replace(order, restores=_is_archived_by_retention(before, context))
@@ -89,8 +110,10 @@ def follow(
         needed_by = needing(indexes_of(before, context), rules)
         after = with_next_act(_ordered(before, order), rules.policy, needed_by, context.clock.now())
     else:
-        after = put_order(before, order, kind, context, spoken=spoken, undoes=undoes)
-    return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=dry_run)
+        after = put_order(before, order, kind, context, spoken=spoken, seen=terms.seen)
+    given = _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=dry_run)
+    etag = (before if dry_run else after).etag
+    return msgspec.structs.replace(given, etag=etag, ends=before.order, lines=(*_ended(before, word), *given.lines))
 
 
 def put_order(
@@ -100,25 +123,57 @@ def put_order(
     context: Context,
     *,
     spoken: Order | None = None,
-    undoes: bool = False,
+    seen: str | None = None,
 ) -> Header:
     """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`.
 
-    `undoes`: it ends no other order than the one in `before`. Raises ConflictError where another was given since.
+    It ends no other order than the one in `before`. Raises OutdatedError where another was given since, or where the
+    image is not any more as it was `seen` (an ETag; empty or None: only the order counts).
     """
     if (word := spoken or order) is not None:
         _record(before, word, order, kind, context)
-    said, stood = Delivery("order", Decide(before.ref, "order")), before.order
+    said, found = Delivery("order", Decide(before.ref, "order")), before
+
+    def is_outdated() -> bool:
+        return found.order != before.order or (bool(seen) and found.etag != seen)
 
     def given(header: Header) -> Header:
-        nonlocal stood
-        stood = header.order
-        return header if undoes and stood != before.order else _ordered(header, order)
+        nonlocal found
+        found = header
+        return header if is_outdated() else _ordered(header, order)
 
     after = update_header(before.ref, given, said, context)
-    if undoes and stood != before.order:
-        raise ConflictError(f"another order was given for {before.ref} at the same moment: {order_words(stood)}")
+    if is_outdated():
+        raise _outdated(before.etag, found, context)
     return after
+
+
+def _check_seen(before: Header, word: Order, terms: Terms, context: Context, *, dry_run: bool) -> None:
+    """`word`: of the person who orders, or takes an order back. Raises OutdatedError, UnseenError, ConflictError."""
+    if terms.seen and terms.seen != before.etag:
+        raise _outdated(terms.seen, before, context)
+    if dry_run:
+        return
+    ends = None if before.order is None or before.order.by == SYSTEM else before.order
+    if terms.seen == "" and (word.kind is ActionType.RELEASE or ends is not None):
+        why = "a release needs it" if ends is None else f"it would end an order: {order_words(ends)}"
+        raise UnseenError(f"If-Match: send the ETag of GET /v1/image, or of a plan: {why}")
+    if ends is not None and ends.by != word.by and not terms.override:
+        raise ConflictError(f"it would end an order of another person, which needs --override: {order_words(ends)}")
+
+
+def _ended(before: Header, word: Order) -> tuple[str, ...]:
+    order = before.order
+    if order is None:
+        return ()
+    said = f"Ends an order of {order.at:%Y-%m-%d %H:%M} UTC: {order_words(order)}."
+    return (f"{said} Another person's: it needs --override." if order.by not in (word.by, SYSTEM) else said,)
+
+
+def _outdated(seen: str, header: Header, context: Context) -> OutdatedError:
+    changes = changes_since(seen, header, [row.record for row in context.queries.actions(header.ref)])
+    ref = header.ref
+    return OutdatedError(f"{ref} has changed since it was seen: {'; '.join(changes)}. See it: lazaretto image {ref}")
 
 
 def checked(reason: str) -> str:
@@ -229,15 +284,29 @@ def order_words(order: Order | None) -> str:
 
 
 def quarantine_image(
-    ref: ImageRef, by: str, reason: str, context: Context, *, dry_run: bool = False, undoes: str | None = None
+    ref: ImageRef,
+    by: str,
+    reason: str,
+    context: Context,
+    *,
+    dry_run: bool = False,
+    undoes: str | None = None,
+    terms: Terms = PLAIN,
 ) -> Given:
     """It is checked as any quarantine is: what runs it, and the fuse. Raises NotFoundError, ParameterError,
     ConflictError where nothing is ever quarantined (observe, exempt, public, gone)."""
-    return give_order(ActionType.QUARANTINE, ref, by, reason, context, dry_run=dry_run, undoes=undoes)
+    return give_order(ActionType.QUARANTINE, ref, by, reason, context, dry_run=dry_run, undoes=undoes, terms=terms)
 
 
 def release_image(
-    ref: ImageRef, by: str, reason: str, context: Context, *, dry_run: bool = False, undoes: str | None = None
+    ref: ImageRef,
+    by: str,
+    reason: str,
+    context: Context,
+    *,
+    dry_run: bool = False,
+    undoes: str | None = None,
+    terms: Terms = PLAIN,
 ) -> Given:
     """In every mode, exempt or not: it takes nothing from anyone. Raises NotFoundError, ParameterError."""
-    return give_order(ActionType.RELEASE, ref, by, reason, context, dry_run=dry_run, undoes=undoes)
+    return give_order(ActionType.RELEASE, ref, by, reason, context, dry_run=dry_run, undoes=undoes, terms=terms)

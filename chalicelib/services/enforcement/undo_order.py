@@ -13,11 +13,13 @@ from chalicelib.domain.enforcement.order_records import last_order, record_of
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.errors import ConflictError
-from chalicelib.services.enforcement.give_order import MAX_REASON, Given, follow, known, possible
+from chalicelib.services.enforcement.give_order import MAX_REASON, PLAIN, Given, Terms, follow, known, possible
 from chalicelib.services.ports.context import Context
 
 
-def undo_order(record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool = False) -> Given:
+def undo_order(
+    record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool = False, terms: Terms = PLAIN
+) -> Given:
     """Raises ConflictError where it is not the last word any more, where a record of a former version does not hold
     what stood before, and where a quarantine that stood before cannot be followed now."""
     assert record.ref is not None
@@ -29,7 +31,7 @@ def undo_order(record: ActionRecord, by: str, reason: str, context: Context, *, 
             possible(header, rules)
         again = _given_again(former, by, reason, record, context)
         said = ActionKind(f"ORDER_{again.kind}")
-        return follow(header, again, said, rules, context, dry_run=dry_run, undoes=True)
+        return follow(header, again, said, rules, context, dry_run=dry_run, terms=terms)
     if header.order is None:
         raise ConflictError(
             f"the record does not hold the order that was taken back ({record.before}): "
@@ -37,11 +39,11 @@ def undo_order(record: ActionRecord, by: str, reason: str, context: Context, *, 
         )
     taken = Order(header.order.kind, by, reason.strip(), context.clock.now(), header.order.standing)
     kind = ActionKind.ORDER_TAKEN_BACK
-    return follow(header, None, kind, rules, context, dry_run=dry_run, spoken=taken, undoes=True)
+    return follow(header, None, kind, rules, context, dry_run=dry_run, spoken=taken, terms=terms)
 
 
 def undo_standing_release(
-    act: ActionRecord, header: Header, by: str, reason: str, context: Context, *, dry_run: bool
+    act: ActionRecord, header: Header, by: str, reason: str, context: Context, *, dry_run: bool, terms: Terms
 ) -> Given:
     """Of an act that gave the image back: the order that asked for it. Raises ConflictError where another stands."""
     order = header.order
@@ -50,7 +52,7 @@ def undo_standing_release(
     given = record_of(order, records)
     if order.kind is not ActionType.RELEASE or order.at > act.wanted_at or given is None:
         raise ConflictError(stands_words(header, records))
-    return undo_order(given, by, reason, context, dry_run=dry_run)
+    return undo_order(given, by, reason, context, dry_run=dry_run, terms=terms)
 
 
 def stands_words(header: Header, records: list[ActionRecord]) -> str:

@@ -13,8 +13,8 @@ from chalicelib.domain.enforcement.fuse import Fuse, FuseSlot
 from chalicelib.domain.headers.pending_action import ActionType, Holding, Order
 from chalicelib.domain.images.image import Kind, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
-from chalicelib.services.enforcement.give_order import MAX_REASON, Given, give_order
+from chalicelib.errors import ConflictError, NotFoundError, OutdatedError, ParameterError, TransientError
+from chalicelib.services.enforcement.give_order import MAX_REASON, Given, Terms, give_order
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, Acting
 
 QUARANTINE, RELEASE = ActionType.QUARANTINE, ActionType.RELEASE
@@ -240,3 +240,24 @@ def test_what_cannot_be_ordered_cannot_be_tried_either(dry_run: bool) -> None:
         order(story, QUARANTINE, dry_run=dry_run)
     with pytest.raises(ParameterError):
         order(story, RELEASE, " ", dry_run=dry_run)
+
+
+# ---- several people
+
+
+@pytest.mark.parametrize("kind", [QUARANTINE, RELEASE])
+def test_an_order_that_another_person_gives_at_the_same_moment_stands(kind: ActionType) -> None:
+    story = Acting()
+    read = story.stored.read_headers
+
+    def overtaken(refs: Any) -> Any:
+        if orders(story):
+            story.stored.read_headers = read
+            put(story, order=Order(QUARANTINE, "cid", "a leaked key", story.moment))
+        return read(refs)
+
+    story.stored.read_headers = overtaken  # type: ignore[method-assign]
+    with pytest.raises(OutdatedError, match="person:cid ordered its quarantine"):
+        order(story, kind, terms=Terms(override=True))
+    assert story.head.order is not None
+    assert story.head.order.by == "cid"
