@@ -11,6 +11,7 @@ from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.image import Image
+from chalicelib.errors import InputError
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; the audit log keeps it.")]
 Override = Annotated[bool, typer.Option("--override", help="It may end another person's order, which is named.")]
@@ -18,6 +19,10 @@ IfMatch = Annotated[
     str | None,
     typer.Option("--if-match", help="The ETag of the image as you saw it; without it: as it is when the command runs."),
 ]
+Everywhere = Annotated[
+    bool, typer.Option("--everywhere", help="The same digest in every known repository and registry too.")
+]
+PLAN = ("lines", "etag", "along", "radius")
 ActionId = Annotated[str, typer.Argument(help="The id of an action, as `lazaretto audit` shows it.")]
 fuse_app = typer.Typer(name="fuse", help="The fuse: how many images may be taken away in an hour.")
 
@@ -27,18 +32,33 @@ def quarantine_command(
     api: RestApi,
     image: Image,
     reason: Reason,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also what runs, and in observe; asks for the plan to be typed back.")
+    ] = False,
+    with_shared: Annotated[
+        bool, typer.Option("--with-shared", help="Of an index also the images that other indexes hold.")
+    ] = False,
+    everywhere: Everywhere = False,
     override: Override = False,
     if_match: IfMatch = None,
+    yes: Annotated[bool, o.yes_option("With --force: do not ask.")] = False,
     dry_run: o.DryRun = False,
     registry: o.Registry = None,
     region: o.Region = None,
 ) -> None:
     """Have an image quarantined, whatever its verdict, until a person releases it.
 
-    Running workloads and the fuse are checked first. What defers it is shown, and it is retried automatically.
+    It passes the fuse, exempt repositories and indexes that need the image: the plan names what it breaks. What runs,
+    and anything in observe, needs --force (else exit 1). An index takes along its images that no other index holds.
     """
-    terms = {"reason": reason, "override": override, "dry_run": dry_run}
-    _order(api, "/v1/quarantine", _meant(image, registry, region), terms, if_match)
+    meant = _meant(image, registry, region)
+    takes = {"force": force, "with_shared": with_shared, "everywhere": everywhere}
+    terms = {"reason": reason, "override": override, "dry_run": dry_run, **takes}
+    if force and not dry_run:
+        planned = api.client.post("/v1/quarantine", {**meant, **terms, "dry_run": True}, needs=PLAN, if_match=if_match)
+        _confirm(planned, asks=not yes, shows=not api.as_json)
+        if_match = planned["etag"]
+    _order(api, "/v1/quarantine", meant, terms, if_match)
 
 
 @with_api
@@ -46,6 +66,7 @@ def release_command(
     api: RestApi,
     image: Image,
     reason: Reason,
+    everywhere: Everywhere = False,
     override: Override = False,
     if_match: IfMatch = None,
     dry_run: o.DryRun = False,
@@ -56,7 +77,7 @@ def release_command(
 
     What retention archived is restored too. A restore takes up to 20 minutes: `lazaretto image` shows when it is over.
     """
-    terms = {"reason": reason, "override": override, "dry_run": dry_run}
+    terms = {"reason": reason, "everywhere": everywhere, "override": override, "dry_run": dry_run}
     _order(api, "/v1/release", _meant(image, registry, region), terms, if_match)
 
 
@@ -102,6 +123,29 @@ def _order(api: RestApi, path: str, meant: dict[str, object], terms: dict[str, o
     api.print(given, _print_given)
 
 
+def _confirm(planned: dict[str, Any], *, asks: bool, shows: bool) -> None:
+    """Raises InputError where the plan is not typed back, or there is no person who could."""
+    if asks and not output.is_interactive():
+        raise InputError("nothing was ordered: type the plan back at a terminal, or give --yes --reason WHY")
+    if shows:
+        _print_given(planned)
+    if not asks:
+        return
+    wanted = _typed_back(planned)
+    try:
+        answer = typer.prompt(f"Type back what is done: {wanted}\n", prompt_suffix="> ", err=True)
+    except typer.Abort:
+        answer = None
+    if answer != wanted:
+        raise InputError(f"nothing was ordered: {wanted!r} was not typed")
+
+
+def _typed_back(planned: dict[str, Any]) -> str:
+    """`quarantine 3 images, running YES`."""
+    images = output.count(1 + len(planned["along"]), "image", "images")
+    return f"quarantine {images}, running {planned['radius']['in_use']}"
+
+
 def _print_undone(undone: dict[str, Any]) -> None:
     if undone["given"] is not None:
         _print_given(undone["given"])
@@ -117,6 +161,8 @@ def _print_given(given: dict[str, Any]) -> None:
         output.say(line)
     if given["dry_run"]:
         output.say_unbroken(f"To order it only as it is now: --if-match {given['etag']}")
+    if given["undo"]:
+        output.say_unbroken(f"Undo it with: {given['undo']}")
     if act and not act["held"] and not given["dry_run"]:
         output.say_unbroken(f"Watch it with: lazaretto image {image['uri']}")
 
@@ -131,9 +177,15 @@ def _facts(given: dict[str, Any], image: dict[str, Any]) -> Iterator[tuple[objec
     yield "not asked", "; ".join(radius["not_asked"])
     yield "last pulled", output.when(radius["last_pulled_at"])
     yield "in indexes", ", ".join(radius["indexes"])
+    for name, title in (("along", "taken along"), ("breaks", "breaks"), ("left", "left")):
+        yield from ((title, _named(one)) for one in given[name])
     yield "clean and newer", f"{newer['tag']} ({newer['decision']})" if newer else None
     if radius["unknown"]:
         yield "not looked up", "; ".join(radius["unknown"])
+
+
+def _named(image: dict[str, Any]) -> str:
+    return f"{output.home(image)}{output.named(image)}"
 
 
 def _print_reset(before: dict[str, Any]) -> None:

@@ -28,10 +28,39 @@ def enforcing(context: FakeContext) -> None:
 
 def test_an_order_says_what_hangs_on_the_image_and_where_to_look(run: Run, context: FakeContext) -> None:
     context.runtime.run(ref(1), "Lambda function resize")
-    result = run("quarantine", "team/api:v1", "--reason", "a leaked key")
+    result = run("quarantine", "team/api:v1", "--reason", "a leaked key", "--force", "--yes")
     assert result.exit_code == 0, result.output
     assert "Lambda function resize" in result.stdout
-    assert max(map(len, result.stdout.splitlines())) <= 100
+    # What is to be pasted is never wrapped.
+    assert max(len(line) for line in result.stdout.splitlines() if "lazaretto" not in line and "--" not in line) <= 100
+    order = context.queries.stored[ref(1)].order
+    assert order is not None
+    assert order.force
+
+
+def test_a_plain_order_for_what_runs_is_refused_with_the_command_that_takes_it(run: Run, context: FakeContext) -> None:
+    context.runtime.run(ref(1), "Lambda function resize")
+    refused = run("quarantine", "team/api:v1", "--reason", "a leaked key")
+    assert refused.exit_code == 1
+    assert f"lazaretto quarantine {ref(1)} --force --reason WHY" in refused.stderr
+    assert context.queries.stored[ref(1)].order is None
+
+
+@pytest.mark.parametrize("answer", ["", "yes", "quarantine 1 image, running NO"])
+def test_by_force_nothing_is_done_unless_the_plan_is_typed_back(
+    run: Run, context: FakeContext, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    context.runtime.run(ref(1), "Lambda function resize")
+    forced = ("quarantine", "team/api:v1", "--reason", "a leaked key", "--force")
+    assert run(*forced).exit_code == 2, "no terminal, and no --yes"
+    monkeypatch.setattr("chalicelib.cli.framework.output.is_interactive", lambda: True)
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: answer)
+    refused = run(*forced)
+    assert refused.exit_code == 2
+    assert "Lambda function resize" in refused.stdout, "the plan was shown"
+    assert context.queries.stored[ref(1)].order is None
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: "quarantine 1 image, running YES")
+    assert run(*forced).exit_code == 0
     assert context.queries.stored[ref(1)].order is not None
 
 

@@ -1,11 +1,13 @@
-"""Orders of several people about one image, over the API of the whole local stack: who saw what, and who ends whose."""
+"""Orders over the API of the whole local stack: what they pass and take along, what needs force, how they are undone;
+and of several people about one image: who saw what, and who ends whose."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
+import boto3
 import pytest
 
 from chalicelib.domain.audit.action import action_id
@@ -13,17 +15,27 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.stack import REGION
 from chalicelib.local.ecr.ecr import ecr_of
+from chalicelib.local.story.world import run_service
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.every_function import HURRY_SECONDS, Played
 from tests.local.ordering import Person
 from tests.local.push_image import Pusher
 from tests.local.running import local_stack
 
-ENFORCE = """
+POLICY = """
 version: 1
-mode: enforce
-notify: [{channel: slack}]
+mode: {mode}
+quarantine: {{max_per_hour: 1}}
+exempt: {{repository: ["mirror/*"]}}
+notify: [{{channel: slack, min_decision: block}}]
 """
+
+
+class Indexed(NamedTuple):
+    amd64: ImageRef
+    arm64: ImageRef
+    one: ImageRef
+    two: ImageRef
 
 
 class Room:
@@ -35,14 +47,37 @@ class Room:
         self.ann, self.bob = (Person(played.stack.app, role + name) for name in ("ann", "bob"))
         self.pushed = 0
 
-    def push(self, tag: str = "1.0", **manifest: Any) -> ImageRef:
-        """Into a repository of its own."""
+    def apply(self, mode: str) -> None:
+        apply_policy(POLICY.format(mode=mode), "oncall", self.played.context)
+        self.settle()
+
+    def pusher(self, team: str = "team") -> Pusher:
+        """Of a repository of its own."""
         self.pushed += 1
-        home = Repository(ACCOUNT, REGION, f"team/n{self.pushed}")
+        home = Repository(ACCOUNT, REGION, f"{team}/n{self.pushed}")
         self.played.ecr.create_repository(repositoryName=home.name)
-        ref = Pusher(self.played.ecr, home).image([f"{self.pushed}".encode()], [tag], **manifest)
+        return Pusher(self.played.ecr, home)
+
+    def push(self, team: str = "team") -> ImageRef:
+        ref = self.pusher(team).image([f"{self.pushed}".encode()], ["1.0"])
         self.settle()
         return ref
+
+    def indexes(self) -> Indexed:
+        """`one` of amd64 and arm64, `two` of arm64 alone."""
+        pusher = self.pusher()
+        amd64, arm64 = (pusher.image([name.encode(), str(self.pushed).encode()]) for name in ("amd64", "arm64"))
+        one = pusher.index({"linux/amd64": amd64, "linux/arm64": arm64}, ["1.0", "latest"])
+        two = pusher.index({"linux/arm64": arm64}, ["arm"])
+        self.settle()
+        return Indexed(amd64, arm64, one, two)
+
+    def run(self, ref: ImageRef) -> None:
+        run_service(boto3.client("ecs", region_name=REGION), ref, f"web-{self.pushed}")
+        self.played.clock.move(timedelta(minutes=2))  # what runs is looked up once a minute
+
+    def told(self) -> str:
+        return "\n".join(line for caught in self.played.stack.catcher.slack for line in caught.lines)
 
     def settle(self) -> None:
         self.played.settle()
@@ -67,8 +102,9 @@ def room() -> Iterator[Room]:
     with local_stack(hurry=HURRY_SECONDS) as stack:
         # At the full hour the schedule begins sweeps.
         stack.clock.move((stack.clock.now().replace(minute=10) - stack.clock.now()) % timedelta(hours=1))
-        apply_policy(ENFORCE, "oncall", stack.context)
-        yield Room(Played(stack))
+        room = Room(Played(stack))
+        room.apply("enforce")
+        yield room
 
 
 def test_a_quarantine_that_ends_no_order_needs_no_etag_and_a_release_does(room: Room) -> None:
@@ -142,3 +178,109 @@ def test_another_persons_order_is_ended_only_by_override_and_is_named(room: Room
     assert room.ann.ask("POST", "/v1/undo", {**undo, "override": True})[0] == 202
     room.settle()
     assert is_archived(ref)
+
+
+# ---- what a plain order passes, and takes along
+
+
+def test_a_plain_order_passes_exemptions_and_the_fuse_and_does_not_count_for_it(room: Room) -> None:
+    refs = [room.push("mirror"), room.push(), room.push()]
+    for ref in refs:
+        room.ann.order("quarantine", named(ref))
+    room.played.settle()
+    assert all(map(is_archived, refs)), "three within an hour, of which one is let pass"
+    assert room.ann.ask("GET", "/v1/fuse")[1]["taken"] == 0
+
+
+def test_an_order_on_an_image_names_the_indexes_and_tags_that_it_breaks(room: Room) -> None:
+    found = room.indexes()
+    plan = room.ann.order("quarantine", named(found.arm64), 200, dry_run=True)
+    assert {(one["digest"], *one["tags"]) for one in plan["breaks"]} == {
+        (found.one.digest, "1.0", "latest"),
+        (found.two.digest, "arm"),
+    }
+    given = room.ann.order("quarantine", named(found.arm64))
+    assert given["breaks"] == plan["breaks"]
+    assert any(line.startswith("Breaks indexes that hold it: ") and "(arm)" in line for line in given["lines"])
+    room.played.settle()
+    assert is_archived(found.arm64)
+
+
+def test_an_order_on_an_index_takes_its_images_and_leaves_the_shared_ones_by_name(room: Room) -> None:
+    found = room.indexes()
+    given = room.ann.order("quarantine", named(found.one))
+    assert [one["digest"] for one in given["along"]] == [found.amd64.digest]
+    assert [one["digest"] for one in given["left"]] == [found.arm64.digest]
+    assert given["breaks"] == []
+    assert "--with-shared" in " ".join(given["lines"])
+    room.played.settle()
+    assert [is_archived(ref) for ref in found] == [True, False, True, False]
+    # What was given by one order is undone by one.
+    order = action_id(room.records(found.one, "ORDER_QUARANTINE")[-1])
+    assert given["undo"] == f"lazaretto undo {order} --reason undone"
+    assert room.ann.ask("POST", "/v1/undo", {"action_id": order, "reason": "a drill"})[0] == 202
+    room.settle()
+    assert [is_archived(ref) for ref in found] == [False] * 4
+    taken_back = action_id(room.records(found.one, "ORDER_TAKEN_BACK")[-1])
+    assert room.ann.ask("POST", "/v1/undo", {"action_id": taken_back, "reason": "no drill"})[0] == 202
+    room.settle()
+    assert [is_archived(ref) for ref in found] == [True, False, True, False]
+
+
+def test_with_shared_takes_them_too_and_a_release_of_the_index_gives_all_back(room: Room) -> None:
+    found = room.indexes()
+    given = room.ann.order("quarantine", named(found.one), with_shared=True)
+    assert {one["digest"] for one in given["along"]} == {found.amd64.digest, found.arm64.digest}
+    assert [(one["digest"], one["tags"]) for one in given["breaks"]] == [(found.two.digest, ["arm"])]
+    room.played.settle()
+    assert all(is_archived(ref) for ref in found[:3])
+    room.ann.order("release", named(found.one), etag=room.ann.see(named(found.one)))
+    room.settle()
+    assert not any(is_archived(ref) for ref in found[:3])
+
+
+# ---- what needs force
+
+
+def test_what_runs_is_taken_by_force_alone_which_is_told_and_can_be_undone(room: Room) -> None:
+    ref = room.push()
+    room.run(ref)
+    refused = room.ann.order("quarantine", named(ref), 409)
+    assert "it runs: ECS service" in refused["detail"]
+    assert f"lazaretto quarantine {ref} --force --reason WHY" in refused["detail"]
+    room.settle()
+    assert not is_archived(ref)
+    assert "order" not in room.records(ref, "ORDER_QUARANTINE")
+    given = room.ann.order("quarantine", named(ref), force=True, reason="it leaks")
+    room.played.settle()
+    assert is_archived(ref)
+    told = room.told()
+    assert f"{ref.repository}:1.0: quarantined by force" in told
+    assert "it leaks" in told
+    assert given["undo"] in told
+    undo = {"action_id": given["undo"].split()[2], "reason": "it does not"}
+    assert room.ann.ask("POST", "/v1/undo", undo)[0] == 202
+    room.settle()
+    assert not is_archived(ref)
+
+
+@pytest.mark.parametrize("how", ["release", "undo"])
+def test_in_observe_force_alone_acts_and_is_taken_back_in_observe(room: Room, how: str) -> None:
+    ref = room.push()
+    room.apply("observe")
+    try:
+        refused = room.ann.order("quarantine", named(ref), 409)
+        assert "mode is observe" in refused["detail"]
+        assert "--force" in refused["detail"]
+        given = room.ann.order("quarantine", named(ref), force=True)
+        room.played.settle()
+        assert is_archived(ref)
+        if how == "undo":
+            undo = {"action_id": given["undo"].split()[2], "reason": "a drill"}
+            assert room.ann.ask("POST", "/v1/undo", undo)[0] == 202
+        else:
+            room.ann.order("release", named(ref), etag=room.ann.see(named(ref)))
+        room.settle()
+        assert not is_archived(ref)
+    finally:
+        room.apply("enforce")

@@ -59,10 +59,17 @@ def wanted(header: Header, policy: Policy, needed_by: Sequence[str] = ()) -> Des
         return DesiredState(why="Amazon ECR Public can neither archive an image nor be told not to give it away")
     if order is not None and order.kind is ActionType.RELEASE:
         return DesiredState(by=order.actor, why=order.reason)
-    if policy.exempts(header.ref.repository):
-        return DesiredState(why=f"the policy exempts {header.ref.repository}")
-    denied = header.exists and header.verdict is not None and header.verdict.denies_pulls
+    exempt = policy.exempts(header.ref.repository)
+    denied = header.exists and header.verdict is not None and header.verdict.denies_pulls and not exempt
     by, why = _author(header)
+    if header.commanded is not None:
+        return DesiredState(True, denied, by, why)
+    if exempt:
+        return DesiredState(why=f"the policy exempts {header.ref.repository}")
+    if not policy.enforcing and header.hold is not None and header.hold.ordered:
+        return DesiredState(
+            denied=denied, why="the order that had it quarantined is over, and the policy only observes"
+        )
     if order is None and header.decision is not Decision.QUARANTINE:
         by, why = (by, why) if denied else _excuse(header)
         return DesiredState(denied=denied, by=by, why=why)
@@ -82,14 +89,29 @@ def next_acts(header: Header, policy: Policy, needed_by: Sequence[str], now: dat
     image is as it is wanted."""
     desired = wanted(header, policy, needed_by)
     observed = Deferred(Holding.OBSERVE, "the policy only observes", now)
-    # What a person has ordered to be given back is given back in every mode: it takes nothing from anyone.
-    released = header.order is not None and header.order.kind is ActionType.RELEASE
     return [
-        act
-        if policy.enforcing or (released and not act.kind.takes_away)
-        else msgspec.structs.replace(act, held=observed)
+        act if policy.enforcing or is_ordered(header, act.kind) else msgspec.structs.replace(act, held=observed)
         for act in (*_gives_back(header, desired, now), *_takes_away(header, desired, now))
     ]
+
+
+def is_ordered(header: Header, kind: ActionType) -> bool:
+    """Whether a person has the act done in every mode. To give back takes nothing from anyone; to take away has to be
+    forced."""
+    if kind.takes_away:
+        return is_forced(header, kind)
+    released = header.order is not None and header.order.kind is ActionType.RELEASE
+    return released or (kind is ActionType.RELEASE and header.hold is not None and header.hold.ordered)
+
+
+def is_commanded(header: Header, kind: ActionType) -> bool:
+    """Whether the act is the quarantine that a person has ordered: it neither waits for the fuse nor counts for it."""
+    return kind is ActionType.QUARANTINE and header.commanded is not None
+
+
+def is_forced(header: Header, kind: ActionType) -> bool:
+    """Whether it is done although something runs the image."""
+    return kind is ActionType.QUARANTINE and header.commanded is not None and header.commanded.force
 
 
 def _gives_back(header: Header, desired: DesiredState, now: datetime) -> Iterator[NextAct]:
@@ -246,7 +268,7 @@ def archive_wanted(header: Header, policy: Policy) -> bool:
         return True
     act = header.act
     wished = act is not None and act.kind is ActionType.QUARANTINE and act.held is None
-    return policy.enforcing and wished
+    return wished and (policy.enforcing or is_forced(header, ActionType.QUARANTINE))
 
 
 def is_freed(before: Header, after: Header, policy: Policy) -> bool:

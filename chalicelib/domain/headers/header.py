@@ -16,6 +16,7 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.headers.pending_action import (
+    SYSTEM,
     ActionType,
     Enforcement,
     Hold,
@@ -170,6 +171,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     def ordered(self) -> Order | None:
         """The order by which it is quarantined, whatever its verdict is."""
         return self.order if self.order is not None and self.order.kind is ActionType.QUARANTINE else None
+
+    @property
+    def commanded(self) -> Order | None:
+        """The same, where it is a person's own and not that of the image it is a copy of."""
+        return self.ordered if self.ordered is not None and self.ordered.by != SYSTEM else None
 
     @property
     def etag(self) -> str:

@@ -185,7 +185,8 @@ class Enforcement(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """A quarantine of ours in force. `number` and `at` of the act; `method`: `archive`, the only one."""
+    """A quarantine of ours in force. `number` and `at` of the act; `method`: `archive`, the only one. `ordered`: a
+    person's order brought it about; it ends with that in every mode."""
 
     method: str
     number: int
@@ -193,6 +194,7 @@ class Hold(msgspec.Struct, frozen=True):
     # Taken positions of the stored list, which other methods used: a new field goes behind them.
     reserved_tags: tuple[str, ...] = ()
     reserved_place: str | None = None
+    ordered: bool = False
 
 
 SYSTEM = "system"
@@ -202,7 +204,8 @@ SYSTEM = "system"
 class Order(msgspec.Struct, frozen=True):
     """A person's word (or the system's), which stands until another one or, for a release, until the verdict gets worse
     than `standing`, the one released. `kind` is QUARANTINE or RELEASE; `by` is who gave it, `action` the audit record
-    it undoes. `restores`: it also gives back what retention had archived by then."""
+    it undoes. `restores`: it also gives back what retention had archived by then. `force`: it takes what runs, and what
+    a policy only observes."""
 
     kind: ActionType
     by: str
@@ -211,6 +214,7 @@ class Order(msgspec.Struct, frozen=True):
     standing: VerdictSummary | None = None
     action: str | None = None
     restores: bool = False
+    force: bool = False
 
     @property
     def actor(self) -> str:

@@ -43,7 +43,8 @@ def mirror_quarantine(
         if ours:
             return _came_back(replica, context) if changed else None
         copied = known(replica.copy, context)
-        possible(copied, context.rules.fresh())
+        possible(copied)
+        _acted_on(copied, context.rules.fresh())
         why = f"its source {here.ref} is quarantined"
         order = Order(ActionType.QUARANTINE, SYSTEM, why, context.clock.now())
         put_order(copied, order, ActionKind.ORDER_QUARANTINE, context)
@@ -52,6 +53,14 @@ def mirror_quarantine(
     except (ConflictError, NotFoundError, UpstreamError) as error:
         return f"It cannot be quarantined at {replica.destination}: {error}"
     return f"Its quarantine at {replica.destination} is ordered."
+
+
+def _acted_on(copied: Header, rules: Rules) -> None:
+    """Raises ConflictError where no quarantine but a person's is done."""
+    if not rules.policy.enforcing:
+        raise ConflictError("the policy's mode is observe: nothing is quarantined (mode: enforce acts)")
+    if rules.policy.exempts(copied.ref.repository):
+        raise ConflictError(f"the policy exempts {copied.ref.repository}: nothing in it is quarantined")
 
 
 def _take_back(there: Header, context: Context) -> str:

@@ -26,10 +26,6 @@ OVER = Terms(override=True)
 class Ordered(Acting):
     """Each order and each undo is followed to its end, a minute after the one before."""
 
-    def find_action(self, text: str) -> ActionRecord | None:
-        chain = self.stored.actions.get(self.ref, ())
-        return next((record for record in chain if action_id(record) == text), None)
-
     @property
     def orders(self) -> list[ActionRecord]:
         return [record for record in self.stored.actions.get(self.ref, ()) if record.kind in KINDS]
