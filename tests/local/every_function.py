@@ -225,7 +225,7 @@ class Played:
     def _answer(self, method: str, url: str, body: Any, token: str | None = None) -> Any:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         with Client(self.stack.app) as client:
-            headers |= seen(client, body) if url == "/v1/release" else {}
+            headers |= seen(client, body) if url in ("/v1/quarantine", "/v1/release") else {}
             given: dict[str, Any] = {} if body is None else {"headers": headers, "body": json.dumps(body)}
             return client.http.request(method, url, **given)
 
