@@ -240,16 +240,15 @@ class Acts:
 
     # ---- what people ask for
 
-    def order(self, what: str, ref: ImageRef) -> None:
+    def order(self, what: str, ref: ImageRef, **terms: bool) -> None:
         named = {"repository": ref.repository, "registry": ref.registry, "region": ref.region, "digest": ref.digest}
-        named["reason"] = "it is to be so"
-        self.played.ask("POST", f"/v1/{what}", named)
+        self.played.ask("POST", f"/v1/{what}", {**named, "reason": "it is to be so", **terms})
         self.played.settle()
 
     def undo(self, ref: ImageRef) -> None:
         """An act that was ordered; then the waiver and the policy that were put last."""
         self.apply()
-        self.order("quarantine", ref)
+        self.order("quarantine", ref, force=True)
         assert self.header(ref).hold is not None
         for query, kind in (
             (f"region={ref.region}&repository={ref.repository}&digest={ref.digest}", "QUARANTINE"),

@@ -114,11 +114,11 @@ def give_order(
     given = follow(before, order, said, rules, context, dry_run=dry_run, terms=terms, reach=reach)
     if dry_run:
         return given
-    for one in reach.along:
-        put_order(one, order, said, context)
     if order.force:
         alert = compose_forced_alert(given.header, order, given.radius, reach, given.undo or "", order.at)
         announce(alert, AlertKey("REPORT#FORCED", order.at, ref=ref), context)
+    for one in reach.along:
+        put_order(one, order, said, context)
     return given
 
 

@@ -63,11 +63,14 @@ def _acted_on(copied: Header, rules: Rules) -> None:
         raise ConflictError(f"the policy exempts {copied.ref.repository}: nothing in it is quarantined")
 
 
-def _take_back(there: Header, context: Context) -> str:
-    """The copy's own verdict decides again."""
+def _take_back(there: Header, context: Context) -> str | None:
+    """The copy's own verdict decides again. None: a person ordered about it at the same moment, and that stands."""
     assert there.order is not None
     said = Order(there.order.kind, SYSTEM, "its source is quarantined no more", context.clock.now())
-    put_order(there, None, ActionKind.ORDER_TAKEN_BACK, context, spoken=said)
+    try:
+        put_order(there, None, ActionKind.ORDER_TAKEN_BACK, context, spoken=said)
+    except ConflictError:
+        return None
     return f"The order to quarantine {there.ref} is taken back: its source is quarantined no more."
 
 
