@@ -7,10 +7,12 @@ LazarettoError
 │   ├── ParameterError              400  a parameter or a field of the body: its name and what is allowed
 │   ├── TooLargeError               413  a body, or a repository, longer than one call reads
 │   ├── MediaTypeError              415  a body of another type than JSON
+│   ├── UnseenError                 428  an order that needs the ETag of the image as the caller saw it, and has none
 │   └── UnauthorizedError           401  no token, or a wrong one, where a token is asked for
 ├── NotFoundError                   404  image, tag, repository or vulnerability unknown here
 │   └── UnknownNameError            404  a registry, Region or repository that is none of ours: mistyped, most likely
 ├── ConflictError                   409  another writer was faster: read again
+│   └── OutdatedError               412  the image is not as the caller saw it: who changed what
 ├── SettingsError                   500  environment variables missing or wrong, all of them at once
 ├── StoredPolicyError               500  the policy in force does not load any more: its number, why, and the remedy
 └── UpstreamError                   502  AWS or a channel did not answer as needed
@@ -63,6 +65,10 @@ class MediaTypeError(InputError):
     status = 415
 
 
+class UnseenError(InputError):
+    status = 428
+
+
 class UnauthorizedError(InputError):
     status = 401
 
@@ -81,6 +87,10 @@ class UnknownNameError(NotFoundError):
 
 class ConflictError(LazarettoError):
     status = 409
+
+
+class OutdatedError(ConflictError):
+    status = 412
 
 
 class SettingsError(LazarettoError):

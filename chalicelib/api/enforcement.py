@@ -7,6 +7,7 @@ are called.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from chalicelib.api.framework.call import Call, context, find_image
 from chalicelib.api.framework.endpoint import OK, Answered, RouteGroup
 from chalicelib.api.framework.query import Query, read_query
 from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, InUseState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 
 
 class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which image, and why. `registry` and `region` are needed where the repository's name alone does not tell."""
+    """Which image, and why. `registry` and `region` are needed where the repository's name alone does not tell.
+    `override`: it may end another person's order; `everywhere`: the same digest in every repository too."""
 
     repository: str
     reason: str
@@ -45,7 +48,17 @@ class OrderBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     region: str | None = None
     digest: str | None = None
     tag: str | None = None
+    everywhere: bool = False
+    override: bool = False
     dry_run: bool = False
+
+
+class QuarantineBody(OrderBody, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`force`: also what runs, and where the policy only observes. `with_shared`: of an index also the images that
+    other indexes hold."""
+
+    force: bool = False
+    with_shared: bool = False
 
 
 class ReleaseBody(OrderBody, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,10 +70,11 @@ class ReleaseBody(OrderBody, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class UndoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`action_id` as the audit log shows it."""
+    """`action_id` as the audit log shows it. `override`: it may end another person's order."""
 
     action_id: str
     reason: str
+    override: bool = False
     dry_run: bool = False
 
 
@@ -90,12 +104,19 @@ class RadiusAnswer(msgspec.Struct, frozen=True):
 
 
 class GivenAnswer(msgspec.Struct, frozen=True):
-    """What follows from an order. `act` null: nothing is to be done, the image is so already. `lines`: in sentences.
-    `touched`: what a release lets through; null for any other order."""
+    """What follows from an order. `act` null: nothing is to be done, the image is so already. `ends`: the order that it
+    ends. `along`: images that it takes along. `breaks`: indexes that can be pulled, and hold what it takes. `left`:
+    images of the index that others hold too, and where else the digest lies. `lines`: in sentences. `touched`: what a
+    release lets through; null for any other order. `etag`: what a next order says in `If-Match`. `undo`: the command
+    that undoes it; null: nothing was ordered."""
 
     image: ImageNameAnswer
     decision: Decision
     order: OrderAnswer | None
+    ends: OrderAnswer | None
+    along: tuple[ImageNameAnswer, ...]
+    breaks: tuple[ImageNameAnswer, ...]
+    left: tuple[ImageNameAnswer, ...]
     act: ActAnswer | None
     hold: HoldAnswer | None
     denied: bool
@@ -103,6 +124,8 @@ class GivenAnswer(msgspec.Struct, frozen=True):
     lines: tuple[str, ...]
     dry_run: bool
     touched: TouchedAnswer | None
+    etag: str
+    undo: str | None
 
 
 class UndoneAnswer(msgspec.Struct, frozen=True):
@@ -130,17 +153,27 @@ class FuseAnswer(msgspec.Struct, frozen=True):
 
 
 def answer_given(given: Given) -> GivenAnswer:
-    header = given.header
+    header, reach = given.header, given.reach
     return copied(
         GivenAnswer,
         header,
         image=name_of(header.ref, header.tags),
+        ends=given.ends,
+        along=_names(reach.along),
+        breaks=_names(reach.breaks),
+        left=_names((*reach.shared, *reach.copies)),
         act=given.act,
         radius=answer_radius(given.radius),
         lines=given.lines,
         dry_run=given.dry_run,
         touched=given.touched,
+        etag=given.etag,
+        undo=given.undo,
     )
+
+
+def _names(headers: Iterable[Header]) -> tuple[ImageNameAnswer, ...]:
+    return tuple(name_of(header.ref, header.tags) for header in headers)
 
 
 def answer_undone(action_id: str, undone: Undone) -> UndoneAnswer:
@@ -183,21 +216,20 @@ STATUSES = ACCEPTED, OK
 """Of a dry run nothing is left to be done later: 200 with the plan."""
 
 
-@area.post("/v1/quarantine", OrderBody, GivenAnswer, statuses=(404, 409), status=STATUSES)
-def quarantine(call: Call[OrderBody]) -> Answered[GivenAnswer]:
+@area.post("/v1/quarantine", QuarantineBody, GivenAnswer, (p.IF_MATCH,), (404, 409, 412, 428), STATUSES)
+def quarantine(call: Call[QuarantineBody]) -> Answered[GivenAnswer]:
     """Have one image quarantined, whatever its verdict, until a person releases it.
 
-    It is checked as any quarantine is: what runs it, and the fuse; `act.held` says what keeps it from being done. With
-    `dry_run` nothing is changed (200). 409 where nothing is ever quarantined: the policy observes, or exempts the
-    repository.
+    It passes the fuse, exemptions and indexes that need the image, which `breaks` names. 409, with the command that
+    does it, for what runs and where the policy observes: these need `force`. An index takes along its images that no
+    other index holds. With `dry_run` nothing is changed (200).
     """
     from chalicelib.services.enforcement.give_order import quarantine_image
 
-    body = call.body
-    return _given(quarantine_image(_meant(body), call.actor, body.reason, context(), dry_run=body.dry_run))
+    return _ordered(quarantine_image, call)
 
 
-@area.post("/v1/release", ReleaseBody, GivenAnswer, statuses=(404,), status=STATUSES)
+@area.post("/v1/release", ReleaseBody, GivenAnswer, (p.IF_MATCH,), (404, 409, 412, 428), STATUSES)
 def release(call: Call[ReleaseBody]) -> Answered[GivenAnswer]:
     """Have one image pulled again, whatever its verdict, until the release ends.
 
@@ -211,20 +243,10 @@ def release(call: Call[ReleaseBody]) -> Answered[GivenAnswer]:
     """
     from chalicelib.services.enforcement.give_order import release_image
 
-    body, meant = call.body, _meant(call.body)
-    given = release_image(
-        meant,
-        call.actor,
-        body.reason,
-        context(),
-        dry_run=body.dry_run,
-        until=body.until,
-        allow_unmatched=body.allow_unmatched,
-    )
-    return _given(given)
+    return _ordered(release_image, call)
 
 
-@area.post("/v1/undo", UndoBody, UndoneAnswer, statuses=(404, 409), status=STATUSES)
+@area.post("/v1/undo", UndoBody, UndoneAnswer, statuses=(404, 409, 412), status=STATUSES)
 def undo(call: Call[UndoBody]) -> Answered[UndoneAnswer]:
     """Undo one action of the audit log: what was taken is given back, what was given back is taken again.
 
@@ -236,7 +258,9 @@ def undo(call: Call[UndoBody]) -> Answered[UndoneAnswer]:
     from chalicelib.services.enforcement.undo_action import undo_action
 
     body = call.body
-    undone = undo_action(body.action_id, call.actor, body.reason, context(), dry_run=body.dry_run)
+    undone = undo_action(
+        body.action_id, call.actor, body.reason, context(), dry_run=body.dry_run, override=body.override
+    )
     return Answered(answer_undone(body.action_id, undone), _status(undone.dry_run))
 
 
@@ -258,7 +282,13 @@ def make_fuse_whole(call: Call[ResetBody]) -> FuseAnswer:
     return answer_fuse(before, place.rules.current().policy, place.clock.now())
 
 
-def _given(given: Given) -> Answered[GivenAnswer]:
+def _ordered(order: Callable[..., Given], call: Call[QuarantineBody] | Call[ReleaseBody]) -> Answered[GivenAnswer]:
+    from chalicelib.services.enforcement.give_order import Terms
+
+    body = call.body
+    said = {name: getattr(body, name) for name in Terms.__struct_fields__ if hasattr(body, name)}
+    terms = Terms(**said, seen=call.query.get(p.IF_MATCH, "").strip('"'))
+    given = order(_meant(body), call.actor, body.reason, context(), dry_run=body.dry_run, terms=terms)
     return Answered(answer_given(given), _status(given.dry_run))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,8 +12,18 @@ from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.cli.image import Image
+from chalicelib.errors import InputError
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; the audit log keeps it.")]
+Override = Annotated[bool, typer.Option("--override", help="It may end another person's order, which is named.")]
+IfMatch = Annotated[
+    str | None,
+    typer.Option("--if-match", help="The ETag of the image as you saw it; without it: as it is when the command runs."),
+]
+Everywhere = Annotated[
+    bool, typer.Option("--everywhere", help="The same digest in every known repository and registry too.")
+]
+PLAN = ("lines", "etag", "along", "radius", "touched")
 ActionId = Annotated[str, typer.Argument(help="The id of an action, as `lazaretto audit` shows it.")]
 fuse_app = typer.Typer(name="fuse", help="The fuse: how many images may be taken away in an hour.")
 
@@ -23,16 +33,33 @@ def quarantine_command(
     api: RestApi,
     image: Image,
     reason: Reason,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also what runs, and in observe; asks for the plan to be typed back.")
+    ] = False,
+    with_shared: Annotated[
+        bool, typer.Option("--with-shared", help="Of an index also the images that other indexes hold.")
+    ] = False,
+    everywhere: Everywhere = False,
+    override: Override = False,
+    if_match: IfMatch = None,
+    yes: Annotated[bool, o.yes_option("With --force: do not ask.")] = False,
     dry_run: o.DryRun = False,
     registry: o.Registry = None,
     region: o.Region = None,
 ) -> None:
     """Have an image quarantined, whatever its verdict, until a person releases it.
 
-    Running workloads and the fuse are checked first. What defers it is shown, and it is retried automatically.
+    It passes the fuse, exempt repositories and indexes that need the image: the plan names what it breaks. What runs,
+    and anything in observe, needs --force (else exit 1). An index takes along its images that no other index holds.
     """
-    body = _body(image, registry, region, reason, dry_run)
-    api.print(api.client.post("/v1/quarantine", body, needs=("lines",)), _print_given)
+    meant = _meant(image, registry, region)
+    takes = {"force": force, "with_shared": with_shared, "everywhere": everywhere}
+    terms = {"reason": reason, "override": override, "dry_run": dry_run, **takes}
+    if force and not dry_run:
+        planned = _planned(api, "/v1/quarantine", meant, terms, if_match)
+        _confirm(planned, asks=not yes, shows=not api.as_json)
+        if_match = planned["etag"]
+    _order(api, "/v1/quarantine", meant, terms, if_match)
 
 
 @with_api
@@ -44,6 +71,9 @@ def release_command(
     allow_unmatched: Annotated[
         bool, typer.Option("--allow-unmatched", help="Also where nothing keeps the image from being pulled.")
     ] = False,
+    everywhere: Everywhere = False,
+    override: Override = False,
+    if_match: IfMatch = None,
     yes: Annotated[bool, o.yes_option("Do not ask.")] = False,
     dry_run: o.DryRun = False,
     registry: o.Registry = None,
@@ -57,22 +87,26 @@ def release_command(
     image` shows when it is over.
     """
     end = None if until is None else o.read_end(until, datetime.now(UTC), "--until")
-    body = {**_body(image, registry, region, reason, dry_run), "until": end, "allow_unmatched": allow_unmatched}
+    meant, how = _meant(image, registry, region), {"until": end, "allow_unmatched": allow_unmatched}
+    terms = {"reason": reason, "everywhere": everywhere, "override": override, "dry_run": dry_run, **how}
     if not dry_run:
-        planned = api.client.post("/v1/release", {**body, "dry_run": True}, needs=("touched",))
+        planned = _planned(api, "/v1/release", meant, terms, if_match)
         output.ask_to_go_on(output.touched_words(planned["touched"], "It lets through"), yes=yes)
-    api.print(api.client.post("/v1/release", body, needs=("lines", "touched")), _print_given)
+        if_match = planned["etag"]
+    _order(api, "/v1/release", meant, terms, if_match)
 
 
 @with_api
-def undo_command(api: RestApi, action_id: ActionId, reason: Reason, dry_run: o.DryRun = False) -> None:
+def undo_command(
+    api: RestApi, action_id: ActionId, reason: Reason, override: Override = False, dry_run: o.DryRun = False
+) -> None:
     """Undo one action of the audit log: a quarantine is released, a release is quarantined again.
 
     Of orders only the last is undone, and the one before it stands again. What retention archived is restored. A new
     waiver is ended; an ended or changed one is restored; a policy is replaced by its predecessor. An action that was
     followed by another change is not undone (exit 1).
     """
-    body = {"action_id": action_id, "reason": reason, "dry_run": dry_run}
+    body = {"action_id": action_id, "reason": reason, "override": override, "dry_run": dry_run}
     api.print(api.client.post("/v1/undo", body, needs=("lines", "given")), _print_undone)
 
 
@@ -92,8 +126,48 @@ def reset_command(api: RestApi, reason: Reason) -> None:
     api.print(api.client.post("/v1/fuse/reset", {"reason": reason}, needs=("taken", "waiting")), _print_reset)
 
 
-def _body(image: str, registry: str | None, region: str | None, reason: str, dry_run: bool) -> dict[str, object]:
-    return {"registry": registry, "region": region, **o.read_image(image), "reason": reason, "dry_run": dry_run}
+def _meant(image: str, registry: str | None, region: str | None) -> dict[str, object]:
+    return {"registry": registry, "region": region, **o.read_image(image)}
+
+
+def _planned(
+    api: RestApi, path: str, meant: dict[str, object], terms: Mapping[str, object], if_match: str | None
+) -> dict[str, Any]:
+    """What the order would do to the image as it is now, or as it is by `if_match`."""
+    return api.client.post(path, {**meant, **terms, "dry_run": True}, needs=PLAN, if_match=if_match)
+
+
+def _order(
+    api: RestApi, path: str, meant: dict[str, object], terms: Mapping[str, object], if_match: str | None
+) -> None:
+    """A dry run asks for no ETag: it answers with the one by which it is ordered."""
+    if if_match is None and not terms["dry_run"]:
+        if_match = api.client.get("/v1/image", meant, needs=("etag",))["etag"]
+    given = api.client.post(path, {**meant, **terms}, needs=("lines", "etag"), if_match=if_match)
+    api.print(given, _print_given)
+
+
+def _confirm(planned: dict[str, Any], *, asks: bool, shows: bool) -> None:
+    """Raises InputError where the plan is not typed back, or there is no person who could."""
+    if asks and not output.is_interactive():
+        raise InputError("nothing was ordered: type the plan back at a terminal, or give --yes --reason WHY")
+    if shows:
+        _print_given(planned)
+    if not asks:
+        return
+    wanted = _typed_back(planned)
+    try:
+        answer = typer.prompt(f"Type back what is done: {wanted}\n", prompt_suffix="> ", err=True)
+    except typer.Abort:
+        answer = None
+    if answer != wanted:
+        raise InputError(f"nothing was ordered: {wanted!r} was not typed")
+
+
+def _typed_back(planned: dict[str, Any]) -> str:
+    """`quarantine 3 images, running YES`."""
+    images = output.count(1 + len(planned["along"]), "image", "images")
+    return f"quarantine {images}, running {planned['radius']['in_use']}"
 
 
 def _print_undone(undone: dict[str, Any]) -> None:
@@ -109,6 +183,10 @@ def _print_given(given: dict[str, Any]) -> None:
     output.print_table(title, ("image", ""), _facts(given, image), rigid=("image",))
     for line in given["lines"]:
         output.say(line)
+    if given["dry_run"]:
+        output.say_unbroken(f"To order it only as it is now: --if-match {given['etag']}")
+    if given["undo"]:
+        output.say_unbroken(f"Undo it with: {given['undo']}")
     if act and not act["held"] and not given["dry_run"]:
         output.say_unbroken(f"Watch it with: lazaretto image {image['uri']}")
 
@@ -126,9 +204,15 @@ def _facts(given: dict[str, Any], image: dict[str, Any]) -> Iterator[tuple[objec
     yield "not asked", "; ".join(radius["not_asked"])
     yield "last pulled", output.when(radius["last_pulled_at"])
     yield "in indexes", ", ".join(radius["indexes"])
+    for name, title in (("along", "taken along"), ("breaks", "breaks"), ("left", "left")):
+        yield from ((title, _named(one)) for one in given[name])
     yield "clean and newer", f"{newer['tag']} ({newer['decision']})" if newer else None
     if radius["unknown"]:
         yield "not looked up", "; ".join(radius["unknown"])
+
+
+def _named(image: dict[str, Any]) -> str:
+    return f"{output.home(image)}{output.named(image)}"
 
 
 def _print_reset(before: dict[str, Any]) -> None:

@@ -84,6 +84,7 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("in use", "; ".join((running["in_use"], *running["by"], *running["blind"]))),
         ("last pulled", output.when(body["last_pulled_at"])),
         *(("the same digest", path) for path in body["twins"]),
+        ("ETag", body["etag"]),
     ]
 
 

@@ -32,8 +32,8 @@ def enforcing(context: FakeContext) -> None:
     context.table.versions = ENFORCING.versions
 
 
-def post(client: Client, path: str, expected: int, **body: Any) -> Any:
-    headers = {"Content-Type": "application/json"}
+def post(client: Client, path: str, expected: int, etag: str = "", **body: Any) -> Any:
+    headers = {"Content-Type": "application/json"} | ({"If-Match": etag} if etag else {})
     answer = client.http.request("POST", path, headers, json.dumps(body).encode())
     assert answer.status_code == expected, answer.body
     return json.loads(answer.body)
@@ -103,7 +103,8 @@ def test_a_dry_run_of_a_release_leaves_nothing_for_later_either(client: Client, 
 
 def test_a_release_gives_back_and_a_tag_says_which_image_is_meant(client: Client, context: FakeContext) -> None:
     archived(context)
-    said = post(client, "/v1/release", 202, repository="team/api", tag="v1", reason="needed for the audit")
+    order = {"repository": "team/api", "tag": "v1", "reason": "needed for the audit"}
+    said = post(client, "/v1/release", 202, context.queries.stored[ref(1)].etag, **order)
     assert (said["act"]["kind"], said["order"]["kind"], said["hold"]["method"]) == ("RELEASE", "RELEASE", "archive")
 
 
@@ -159,7 +160,7 @@ def test_of_two_orders_in_equal_words_the_one_that_is_named_is_undone_and_so_is_
 
     def ordered(path: str, **body: Any) -> str:
         context.clock.at += timedelta(minutes=1)
-        post(client, path, 202, **body)
+        post(client, path, 202, context.queries.stored[ref(1)].etag, **body)
         undo = context.queries.records[ref(1)][-1].undo
         assert undo is not None
         return undo.split()[2]
@@ -225,7 +226,7 @@ def test_an_image_shows_what_is_done_to_it_and_what_is_still_to_be(
     client: Client, context: FakeContext, ask: Ask
 ) -> None:
     archived(context)
-    post(client, "/v1/release", 202, **MEANT)
+    post(client, "/v1/release", 202, context.queries.stored[ref(1)].etag, **MEANT)
     body = ask("/v1/image", repository="team/api", tag="v1")
     assert body["hold"] == {"method": "archive", "at": "2026-03-10T12:00:00Z"}
     assert body["act"]["kind"] == "RELEASE"
@@ -237,12 +238,16 @@ def test_before_a_release_is_given_it_says_what_it_lets_through_and_until_when(
     client: Client, context: FakeContext
 ) -> None:
     archived(context)
+
+    def give(expected: int, **body: Any) -> Any:
+        return post(client, "/v1/release", expected, context.queries.stored[ref(1)].etag, **MEANT, **body)
+
     planned = post(client, "/v1/release", 200, **MEANT, until="2026-03-20T00:00:00Z", dry_run=True)
     assert planned["touched"] == {"images": 1, "findings": 0, "whole": True}
-    given = post(client, "/v1/release", 202, **MEANT, until="2026-03-20T00:00:00Z")
+    given = give(202, until="2026-03-20T00:00:00Z")
     assert (given["order"]["until"], given["touched"]) == ("2026-03-20T00:00:00Z", planned["touched"])
-    assert post(client, "/v1/release", 202, **MEANT)["order"]["until"] == "2026-06-08T12:00:00Z"
-    late = post(client, "/v1/release", 400, **MEANT, until="2026-06-08T12:00:01Z")
+    assert give(202)["order"]["until"] == "2026-06-08T12:00:00Z"
+    late = give(400, until="2026-06-08T12:00:01Z")
     assert (late["parameter"], "waivers.max_days" in late["detail"]) == ("until", True)
 
 
@@ -251,4 +256,5 @@ def test_a_release_of_what_nothing_keeps_out_is_refused_but_by_a_word(client: Cl
     for dry_run in (False, True):
         assert post(client, "/v1/release", 400, **MEANT, dry_run=dry_run)["parameter"] == "allow_unmatched"
     assert context.queries.stored[ref(1)].order is None
-    assert post(client, "/v1/release", 202, **MEANT, allow_unmatched=True)["touched"]["images"] == 0
+    etag = context.queries.stored[ref(1)].etag
+    assert post(client, "/v1/release", 202, etag, **MEANT, allow_unmatched=True)["touched"]["images"] == 0

@@ -11,6 +11,7 @@ import pytest
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import parse_policy
 from chalicelib.errors import UpstreamError
@@ -28,10 +29,39 @@ def enforcing(context: FakeContext) -> None:
 
 def test_an_order_says_what_hangs_on_the_image_and_where_to_look(run: Run, context: FakeContext) -> None:
     context.runtime.run(ref(1), "Lambda function resize")
-    result = run("quarantine", "team/api:v1", "--reason", "a leaked key")
+    result = run("quarantine", "team/api:v1", "--reason", "a leaked key", "--force", "--yes")
     assert result.exit_code == 0, result.output
     assert "Lambda function resize" in result.stdout
-    assert max(map(len, result.stdout.splitlines())) <= 100
+    # What is to be pasted is never wrapped.
+    assert max(len(line) for line in result.stdout.splitlines() if "lazaretto" not in line and "--" not in line) <= 100
+    order = context.queries.stored[ref(1)].order
+    assert order is not None
+    assert order.force
+
+
+def test_a_plain_order_for_what_runs_is_refused_with_the_command_that_takes_it(run: Run, context: FakeContext) -> None:
+    context.runtime.run(ref(1), "Lambda function resize")
+    refused = run("quarantine", "team/api:v1", "--reason", "a leaked key")
+    assert refused.exit_code == 1
+    assert f"lazaretto quarantine {ref(1)} --force --reason WHY" in refused.stderr
+    assert context.queries.stored[ref(1)].order is None
+
+
+@pytest.mark.parametrize("answer", ["", "yes", "quarantine 1 image, running NO"])
+def test_by_force_nothing_is_done_unless_the_plan_is_typed_back(
+    run: Run, context: FakeContext, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    context.runtime.run(ref(1), "Lambda function resize")
+    forced = ("quarantine", "team/api:v1", "--reason", "a leaked key", "--force")
+    assert run(*forced).exit_code == 2, "no terminal, and no --yes"
+    monkeypatch.setattr("chalicelib.cli.framework.output.is_interactive", lambda: True)
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: answer)
+    refused = run(*forced)
+    assert refused.exit_code == 2
+    assert "Lambda function resize" in refused.stdout, "the plan was shown"
+    assert context.queries.stored[ref(1)].order is None
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: "quarantine 1 image, running YES")
+    assert run(*forced).exit_code == 0
     assert context.queries.stored[ref(1)].order is not None
 
 
@@ -141,3 +171,43 @@ def test_an_act_is_undone_by_the_id_that_the_audit_log_shows(run: Run, context: 
     assert result.exit_code == 0, result.output
     assert context.queries.stored[ref(1)].order is None
     assert json.loads(run("audit", "team/api:v1", "--json").stdout)["records"][0]["kind"] == "ORDER_TAKEN_BACK"
+
+
+def test_an_order_is_given_by_the_etag_that_was_seen_and_not_on_an_outdated_view(
+    run: Run, context: FakeContext
+) -> None:
+    seen = context.queries.stored[ref(1)].etag
+    assert seen in run("image", "team/api:v1").stdout
+    assert f"--if-match {seen}" in run("quarantine", "team/api:v1", "--reason", "to see", "--dry-run").stdout
+    assert run("quarantine", "team/api:v1", "--reason", "a leaked key").exit_code == 0
+    refused = run("release", "team/api:v1", "--reason", "no leak", "--if-match", seen)
+    assert refused.exit_code == 1
+    assert "person:local ordered its quarantine" in refused.stderr
+    assert run("release", "team/api:v1", "--reason", "no leak").exit_code == 0, "as it is when the command runs"
+
+
+def test_a_release_is_given_by_the_etag_of_what_was_shown(
+    run: Run, context: FakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context.queries.add(image(1, Decision.BLOCK))
+
+    def confirm(*_: object, **__: object) -> bool:
+        context.queries.add(image(1, Decision.BLOCK, order=Order(ActionType.QUARANTINE, "local", "a leaked key", NOW)))
+        return True
+
+    monkeypatch.setattr("chalicelib.cli.framework.output.is_interactive", lambda: True)
+    monkeypatch.setattr("chalicelib.cli.framework.output.typer.confirm", confirm)
+    refused = run("release", "team/api:v1", "--reason", "must run")
+    assert refused.exit_code == 1
+    assert "person:local ordered its quarantine" in refused.stderr
+
+
+def test_the_order_of_another_person_is_ended_by_override(run: Run, context: FakeContext) -> None:
+    order = Order(ActionType.QUARANTINE, "ann", "a leaked key", NOW)
+    context.queries.add(image(1, Decision.ALLOW, order=order))
+    refused = run("release", "team/api:v1", "--reason", "no leak")
+    assert refused.exit_code == 1
+    assert "--override: QUARANTINE ordered by ann: a leaked key" in refused.stderr
+    given = run("release", "team/api:v1", "--reason", "no leak", "--override")
+    assert given.exit_code == 0
+    assert "QUARANTINE ordered by ann: a leaked key" in given.stdout

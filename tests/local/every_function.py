@@ -36,6 +36,7 @@ from chalicelib.local.demo.demo_registry import CURL, EXPAT, enhanced_finding
 from chalicelib.local.inspector import inspector_of
 from chalicelib.services.channels.deliver_alert import CLAIM
 from tests.fakes.iam import Recorder
+from tests.local.ordering import seen
 
 ROOT = Path(__file__).parents[2]
 SAMPLES_ACCOUNT = "111122223333"
@@ -224,8 +225,9 @@ class Played:
 
     def _answer(self, method: str, url: str, body: Any, token: str | None = None) -> Any:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        given: dict[str, Any] = {} if body is None else {"headers": headers, "body": json.dumps(body)}
         with Client(self.stack.app) as client:
+            headers |= seen(client, body) if url in ("/v1/quarantine", "/v1/release") else {}
+            given: dict[str, Any] = {} if body is None else {"headers": headers, "body": json.dumps(body)}
             return client.http.request(method, url, **given)
 
     def image(self, repository: str) -> ImageRef:

@@ -24,6 +24,7 @@ from chalicelib.local.inspector import inspector_of
 from chalicelib.local.story.world import HURRY_SECONDS
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.fakes.iam import REPLICA_ACCOUNT, REPLICA_REGION
+from tests.local.ordering import seen
 from tests.local.running import local_stack
 from tests.local.test_many_registries import DIGEST, NAME, Closed, Hub
 
@@ -86,7 +87,8 @@ class Estate(Hub):
 
     def post(self, path: str, body: Any, expected: int = 200) -> Any:
         with Client(self.stack.app) as client:
-            response = client.http.post(path, headers={"Content-Type": "application/json"}, body=json.dumps(body))
+            headers = {"Content-Type": "application/json"} | (seen(client, body) if "digest" in body else {})
+            response = client.http.post(path, headers=headers, body=json.dumps(body))
         assert response.status_code == expected, response.body
         return response.json_body
 
@@ -255,3 +257,22 @@ def test_a_role_taken_away_within_a_quarantine_is_told_and_the_quarantine_ends_w
 def began(estate: Estate, home: Repository) -> Stage | None:
     done = estate.headers()[home].enforcement
     return done.stage if done is not None else None
+
+
+def test_an_order_names_where_else_the_image_lies_and_everywhere_takes_it_there_too(estate: Estate) -> None:
+    home, *others = HOMES
+    order = {**where(home), "digest": DIGEST}
+    plan = estate.order("/v1/quarantine", 200, **order, dry_run=True)
+    assert (places(plan["left"]), plan["along"]) == (set(others), [])
+    assert "--everywhere" in " ".join(plan["lines"])
+    given = estate.order("/v1/quarantine", **order, everywhere=True)
+    assert (places(given["along"]), given["left"]) == (set(others), [])
+    assert estate.archived() == set(HOMES)
+    estate.order("/v1/release", **order, everywhere=True)
+    estate.pass_time(timedelta(minutes=30))
+    assert estate.archived() == set()
+    again = estate.order("/v1/quarantine", **order, everywhere=True)
+    assert estate.archived() == set(HOMES)
+    estate.order("/v1/undo", action_id=again["undo"].split()[2])
+    estate.pass_time(timedelta(minutes=30))
+    assert estate.archived() == set()

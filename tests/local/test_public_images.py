@@ -16,6 +16,7 @@ from chalicelib.local.ecr.ecr import MANIFEST
 from chalicelib.local.ecr.public import ALIAS
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
+from tests.local.ordering import Person
 from tests.local.running import local_stack
 
 POLICY = """
@@ -101,3 +102,18 @@ def test_what_is_deleted_in_public_is_gone_after_the_next_sweep(world: PublicWor
     row = world.stack.context.queries.repository(world.public.home)
     assert row is not None
     assert "deleted_at" in row.facts
+
+
+def test_an_order_names_the_public_copy_and_everywhere_closes_its_door(world: PublicWorld) -> None:
+    """Amazon ECR Public can keep no image from being pulled: the doors close, and the answer names it."""
+    world.give_away()
+    world.sweep()
+    ann = Person(world.stack.app, "ann")
+    image = {"repository": world.ref.repository, "digest": world.ref.digest, "registry": world.ref.registry}
+    image["region"] = world.ref.region
+    plan = ann.order("quarantine", image, 200, dry_run=True, force=True)
+    assert [one["uri"] for one in plan["left"]] == [str(world.public)]
+    ann.order("quarantine", image, everywhere=True, force=True)
+    assert world.header(world.public).decision is Decision.QUARANTINE
+    assert world.settle()
+    assert world.header(world.ref).hold is not None

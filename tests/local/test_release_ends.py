@@ -50,7 +50,7 @@ class Released:
         self.order = played.ask("POST", "/v1/release", {**said, **order})
         self.wait(minutes=1)
         self.scan()
-        assert (self.stands, self.storage) == (True, "ACTIVE")
+        assert (self.stands, self.storage) == (True, "ACTIVE"), self.ends
 
     def hold(self, flaw: Flaw) -> dict[str, Any]:
         now = self.played.clock.now()

@@ -250,28 +250,35 @@ class Enforcing(World):
         """An image, or (`whole`) all images of its repository, cannot be pulled any more after the call."""
         self.moment += A_CALL
         act, quarantine = self._acting(), self.policies[-1].quarantine
-        assert self.policies[-1].enforcing, "acted in observe mode"
-        assert not self._is_exempt(ref), "acted on an exempt repository"
-        if quarantine.when_running == "alert":
+        order = None if whole else self.header(ref).commanded
+        forced = order is not None and order.force
+        assert self.policies[-1].enforcing or forced, "acted in observe mode"
+        assert order or not self._is_exempt(ref), "acted on an exempt repository"
+        if quarantine.when_running == "alert" and not forced:
             assert not self.runtime.blind, "acted though nobody could tell whether it runs"
             assert not self._runs(ref, whole=whole), "acted on an image that runs"
         if not whole:
             assert not self._is_released(ref), "took away what a person has released"
             needed_by = {*self.needed_by(ref)} - {act.ref.digest}
-            assert not needed_by, "took away what an index needs that may be pulled"
+            assert order or not needed_by, "took away what an index needs that may be pulled"
+        self.met["taken by order"] += order is not None
+        self.met["taken"] += 1
+        if order is not None:
+            return
         self.taken[act.ref, act.effect] = self.moment
         lately = [key for key, at in self.taken.items() if at > self.moment - HOUR]
         assert len(lately) <= quarantine.max_per_hour, f"the fuse let {len(lately)} pass within an hour"
-        self.met["taken"] += 1
 
     def gives_back(self, ref: ImageRef) -> None:
         self.moment += A_CALL
         header = self.header(self._acting().ref)
         ordered = header.order is not None and header.order.kind is ActionType.RELEASE
         took_what_runs = header.begun is ActionType.QUARANTINE and self._runs(ref, whole=False)
-        may = self.policies[-1].enforcing or ordered or took_what_runs
+        ended = header.hold is not None and header.hold.ordered and header.order is None
+        observes = not self.policies[-1].enforcing
+        may = not observes or ordered or ended or took_what_runs
         assert may, "gave back in observe mode what no person has released and nothing runs"
-        if self._acting() == Act(ref, f"{ActionType.RELEASE}#{header.enforcement_number}"):
+        if self._acting() == Act(ref, f"{ActionType.RELEASE}#{header.enforcement_number}") and not (observes and ended):
             assert self.needed_by(ref) or not self._is_condemned(header), "gave back what is to stay quarantined"
         self.met["given back"] += 1
 
@@ -306,7 +313,9 @@ class Enforcing(World):
         return [h.ref.digest for h in known if h.exists and not self._is_condemned(h)]
 
     def _is_condemned(self, header: Header) -> bool:
-        if self._is_exempt(header.ref) or self._is_released(header.ref):
+        if self._is_released(header.ref):
+            return False
+        if header.commanded is None and self._is_exempt(header.ref):
             return False
         return header.order is not None or header.decision is Decision.QUARANTINE
 

@@ -18,6 +18,7 @@ import msgspec
 from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.assessment.merge import ABSENT, CLOSED
+from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.enforcement.enforcement import archive_wanted
 from chalicelib.domain.events.message import Decide, Delivery, Message, RetriedEvent, SendAlert
@@ -34,6 +35,7 @@ from chalicelib.services.handlers.receive_alerts import receive_alerts
 from chalicelib.services.handlers.receive_batch import receive_batch
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.ports.context import PolicyVersion
+from chalicelib.services.ports.table import Page, RepositoryRow
 from tests.fakes.audit import FakeAudit
 from tests.fakes.index import FakeIndex
 from tests.fakes.journal import FakeJournal
@@ -245,6 +247,14 @@ class World:
     def actions(self, chain: Chain) -> Any:
         turn("actions")
         return FakeAudit(self.stored.actions).of_chain(chain)
+
+    def find_action(self, text: str) -> ActionRecord | None:
+        turn("find_action")
+        return next((one for chain in self.stored.actions.values() for one in chain if action_id(one) == text), None)
+
+    def repositories(self, after: str | None = None, limit: int = 50) -> Page[RepositoryRow]:
+        turn("repositories")
+        return Page(tuple(RepositoryRow(home, {}) for home in sorted({ref.home for ref in self.images})))
 
     def send(self, queue: str, message: Message, delay_seconds: float = 0) -> None:
         """As JSON and back, as SQS would. Cut at 900 s as there."""

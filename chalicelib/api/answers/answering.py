@@ -86,9 +86,13 @@ def answer_running(use: InUse) -> i.RunningAnswer:
 
 
 def answer_image(
-    header: Header, behind: Sequence[Header], actions: Sequence[ActionRow], proof: i.ScanProofAnswer | None = None
+    header: Header,
+    behind: Sequence[Header],
+    actions: Sequence[ActionRow],
+    proof: i.ScanProofAnswer | None = None,
+    etag: str | None = None,
 ) -> i.ImageAnswer:
-    """`behind`: the images of an index, else the image itself."""
+    """`behind`: the images of an index, else the image itself. `etag`: of the header as it is stored."""
     scanned = weakest(behind) or header
     known = {h.ref.digest: h for h in behind if h.exists}
     return copied(
@@ -108,6 +112,7 @@ def answer_image(
         ),
         scan_proof=proof,
         twins=tuple(str(ImageRef.from_path(twin)) for twin in header.twins),
+        etag=etag or header.etag,
     )
 
 

@@ -212,7 +212,8 @@ class ImageAnswer(msgspec.Struct, frozen=True):
     it, `act` what is to be done next and `aside` what lets it go first, `order` a person's word. `scan_proof` null: it
     is not scanned itself, or is gone. `kind_read` false: its manifest could not be read, or is public, so that `kind`
     is what the media type says. `signed`: a signature refers to it (not verified); null: it was not listed yet, or is
-    public. `twins`: the same digest in public repositories, or of a public image in private ones.
+    public. `twins`: the same digest in public repositories, or of a public image in private ones. `etag`: what an order
+    about the image says in `If-Match`; also in the header `ETag`.
     """
 
     image: ImageNameAnswer
@@ -245,6 +246,7 @@ class ImageAnswer(msgspec.Struct, frozen=True):
     actions: tuple[ActionAnswer, ...]
     scan_proof: ScanProofAnswer | None
     twins: tuple[str, ...]
+    etag: str
 
 
 class TagMoveAnswer(msgspec.Struct, frozen=True):

@@ -226,7 +226,7 @@ class RouteGroup:
             @functools.wraps(view)
             def answered(**captured: str) -> Response:
                 request = blueprint.current_request
-                said = {name: unquote(value) for name, value in captured.items()}
+                said = {name: unquote(value) for name, value in captured.items()} | _headers(endpoint, request)
                 return _encoded(ask(request, read_query(endpoint.parameters, _given(request), said)), endpoint.ok[0])
 
             return as_problem(answered)
@@ -257,9 +257,17 @@ def _given(request: Request) -> Mapping[str, Sequence[str]]:
     return {} if params is None else {name: params.getlist(name) for name in params}
 
 
+def _headers(endpoint: Endpoint, request: Request) -> dict[str, str]:
+    """Those that the route takes."""
+    named = (p.name for p in endpoint.parameters if p.place == "header")
+    return {name: request.headers[name] for name in named if name in request.headers}
+
+
 def _encoded(answer: Any, status: int) -> Response:
     headers: dict[str, str | list[str]] = {"Content-Type": "application/json", **GUARDED}
     if isinstance(answer, Answered):
         headers |= {"Location": answer.location} if answer.location else {}
         answer, status = answer.answer, answer.status
+    if (etag := getattr(answer, "etag", None)) is not None:
+        headers["ETag"] = f'"{etag}"'
     return Response(msgspec.json.encode(answer).decode(), headers, status)

@@ -53,29 +53,43 @@ class Client:
     def get(self, path: str, query: Query | None = None, *, needs: Sequence[str] = ()) -> Answer:
         """The JSON of the answer, with at least the keys `needs`; `path` is URL-encoded. Retries throttling twice.
 
-        Raises InputError (400; 404 of a mistyped registry, Region or repository), NotFoundError (404), ConflictError
-        (409), DeniedError (401, 403), TransientError and UpstreamError.
+        Raises InputError (400, 428; 404 of a mistyped registry, Region or repository), NotFoundError (404),
+        ConflictError (409, 412), DeniedError (401, 403), TransientError and UpstreamError.
         """
         return self._ask("GET", path, query or {}, None, needs)
 
     def post(
-        self, path: str, body: Mapping[str, Any], query: Query | None = None, *, needs: Sequence[str] = ()
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        query: Query | None = None,
+        *,
+        needs: Sequence[str] = (),
+        if_match: str | None = None,
     ) -> Answer:
         """As `get`, with a JSON body without its None values. Also retried: every route that changes something is
-        idempotent."""
+        idempotent. `if_match`: an ETag."""
         said = {name: value for name, value in body.items() if value is not None}
-        return self._ask("POST", path, query or {}, json.dumps(said).encode(), needs)
+        return self._ask("POST", path, query or {}, json.dumps(said).encode(), needs, if_match)
 
     def delete(self, path: str, query: Query, *, needs: Sequence[str] = ()) -> Answer:
         """As `get`."""
         return self._ask("DELETE", path, query, None, needs)
 
-    def _ask(self, method: str, path: str, query: Query, body: bytes | None, needs: Sequence[str]) -> Answer:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: bytes | None,
+        needs: Sequence[str],
+        if_match: str | None = None,
+    ) -> Answer:
         given = {name: value for name, value in query.items() if value is not None}
         address = f"{self._base}{path}" + (f"?{urlencode(given, quote_via=quote)}" if given else "")
         for attempt in range(RETRIES + 1):
             try:
-                return self._once(method, address, body, needs)
+                return self._once(method, address, body, needs, if_match)
             except TransientError as error:
                 if attempt == RETRIES or error.retry_after_seconds is None:
                     raise
@@ -94,8 +108,11 @@ class Client:
             if cursor is None or room == 0:
                 return
 
-    def _once(self, method: str, address: str, said: bytes | None, needs: Sequence[str]) -> Answer:
-        headers = self._headers(address, method, said)
+    def _once(
+        self, method: str, address: str, said: bytes | None, needs: Sequence[str], if_match: str | None
+    ) -> Answer:
+        seen = {} if if_match is None else {"If-Match": f'"{if_match}"'}
+        headers = {**self._headers(address, method, said), **seen}
         request = urllib.request.Request(address, said, headers, method=method)  # noqa: S310 - the scheme is checked
         try:
             with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
@@ -149,9 +166,9 @@ def _refusal(error: urllib.error.HTTPError) -> Exception:
     except ValueError:
         body = {}
     detail = body.get("detail") or body.get("message") or error.reason if isinstance(body, dict) else error.reason
-    if error.code in (400, 413, 415):
+    if error.code in (400, 413, 415, 428):
         return InputError(str(detail))
-    if error.code == 409:
+    if error.code in (409, 412):
         return ConflictError(str(detail))
     if error.code == 404 and isinstance(body, dict) and body.get("status") == 404:
         return InputError(str(detail)) if body.get("parameter") else NotFoundError(str(detail))

@@ -14,6 +14,7 @@ from chalicelib.domain.images.names import console_url
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.section import Route
+from chalicelib.domain.usage.blast_radius import BlastRadius, OrderReach
 
 RESTORE = "restore"
 _IN_TITLE = 80
@@ -83,6 +84,30 @@ def compose_act_report(header: Header, effect: PendingReport, details: AlertDeta
         number=verdict.number if verdict else 0,
         act=True,
         stands=header.decision if verdict else None,
+    )
+
+
+def compose_forced_alert(
+    header: Header, order: Order, radius: BlastRadius, reach: OrderReach, undo: str, now: datetime
+) -> Alert:
+    """A person has ordered what no rule does: to take what runs, or where the policy only observes."""
+    by, reason = sanitize(order.by, 300), sanitize(order.reason, 300)
+    return Alert(
+        event=VERDICT,
+        title=f"{titled(header.ref, header.tags)}: quarantined by force",
+        at=now,
+        ref=header.ref,
+        repository=header.ref.repository,
+        tags=header.tags,
+        decision=Decision.QUARANTINE,
+        notes=(f"Ordered by {by}, whatever runs it and in every mode: {reason}", *reach.lines(header)),
+        running=radius.in_use.state,
+        radius=radius.lines,
+        what_to_do=(f"To take it back: {undo}", f"All about it: lazaretto image {header.ref}"),
+        console_url=console_url(header.ref, None),
+        number=header.verdict.number if header.verdict else 0,
+        act=True,
+        stands=header.decision,
     )
 
 

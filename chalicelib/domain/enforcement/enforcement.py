@@ -74,10 +74,17 @@ def wanted(header: Header, policy: Policy, needed_by: Sequence[str] = ()) -> Des
         return DesiredState(why="Amazon ECR Public can neither archive an image nor be told not to give it away")
     if order is not None and order.kind is ActionType.RELEASE:
         return DesiredState(by=order.actor, why=order.reason)
-    if policy.exempts(header.ref.repository):
-        return DesiredState(why=f"the policy exempts {header.ref.repository}")
-    denied = header.exists and header.verdict is not None and header.verdict.denies_pulls
+    exempt = policy.exempts(header.ref.repository)
+    denied = header.exists and header.verdict is not None and header.verdict.denies_pulls and not exempt
     by, why = _author(header)
+    if header.commanded is not None:
+        return DesiredState(True, denied, by, why)
+    if exempt:
+        return DesiredState(why=f"the policy exempts {header.ref.repository}")
+    if not policy.enforcing and header.hold is not None and header.hold.ordered:
+        return DesiredState(
+            denied=denied, why="the order that had it quarantined is over, and the policy only observes"
+        )
     if order is None and header.decision is not Decision.QUARANTINE:
         by, why = (by, why) if denied else _excuse(header)
         return DesiredState(denied=denied, by=by, why=why)
@@ -97,14 +104,28 @@ def next_acts(header: Header, policy: Policy, needed_by: Sequence[str], now: dat
     image is as it is wanted."""
     desired = wanted(header, policy, needed_by)
     observed = Deferred(Holding.OBSERVE, "the policy only observes", now)
-    # What a person has ordered to be given back is given back in every mode: it takes nothing from anyone.
-    released = is_released(header)
     return [
-        act
-        if policy.enforcing or (released and not act.kind.takes_away)
-        else msgspec.structs.replace(act, held=observed)
+        act if policy.enforcing or is_ordered(header, act.kind) else msgspec.structs.replace(act, held=observed)
         for act in (*_gives_back(header, desired, now), *_takes_away(header, desired, now))
     ]
+
+
+def is_ordered(header: Header, kind: ActionType) -> bool:
+    """Whether a person has the act done in every mode. To give back takes nothing from anyone; to take away has to be
+    forced."""
+    if kind.takes_away:
+        return is_forced(header, kind)
+    return is_released(header) or (kind is ActionType.RELEASE and header.hold is not None and header.hold.ordered)
+
+
+def is_commanded(header: Header, kind: ActionType) -> bool:
+    """Whether the act is the quarantine that a person has ordered: it neither waits for the fuse nor counts for it."""
+    return kind is ActionType.QUARANTINE and header.commanded is not None
+
+
+def is_forced(header: Header, kind: ActionType) -> bool:
+    """Whether it is done although something runs the image."""
+    return kind is ActionType.QUARANTINE and header.commanded is not None and header.commanded.force
 
 
 def _gives_back(header: Header, desired: DesiredState, now: datetime) -> Iterator[NextAct]:
@@ -261,7 +282,7 @@ def archive_wanted(header: Header, policy: Policy) -> bool:
         return True
     act = header.act
     wished = act is not None and act.kind is ActionType.QUARANTINE and act.held is None
-    return policy.enforcing and wished
+    return wished and (policy.enforcing or is_forced(header, ActionType.QUARANTINE))
 
 
 def is_freed(before: Header, after: Header, policy: Policy) -> bool:
@@ -285,8 +306,7 @@ MOST_MARKS = 20_000
 
 class Closing(msgspec.Struct, frozen=True):
     """What of one image counts for a release: the findings for which rules close its doors, those that are known to be
-    exploited, and the other reasons that close them: `rules` about the image itself, a person's order. `scanner`: whose
-    findings are known."""
+    exploited, and the `rules` about the image itself that close them. `scanner`: whose findings are known."""
 
     image: Header
     findings: tuple[Finding, ...] = ()
@@ -299,6 +319,20 @@ class Closing(msgspec.Struct, frozen=True):
         return _mark(self.image.ref.path).hex()
 
     @property
+    def reasons(self) -> tuple[str, ...]:
+        """What closes it beside findings: rules about the image itself, and the order that stands. A later order is
+        another reason."""
+        order = self.image.ordered
+        ordered = (
+            () if order is None else (f"order of {order.at:%Y-%m-%d %H:%M:%S.%f} UTC about {self.image.ref.digest}",)
+        )
+        return *self.rules, *ordered
+
+    @property
+    def unordered(self) -> Closing:
+        return msgspec.structs.replace(self, image=msgspec.structs.replace(self.image, order=None))
+
+    @property
     def scanned_by_itself(self) -> bool:
         return self.image.kind is Kind.IMAGE and not self.image.ref.home.public
 
@@ -307,10 +341,9 @@ def closing_of(image: Header, document: FindingsDocument, outcome: RuleOutcome) 
     """`outcome`: what the rules say of these findings now. That a scan is lacking or old is no reason: the release was
     given all the same."""
     reasons = [r for r in outcome.verdict.reasons if r.decision.closes_doors and not r.count]
-    rules = [reason.rule for reason in reasons if reason.rule not in BUILT_IN_RULES]
-    ordered = [f"order {image.ref.digest}"] if image.ordered is not None else []
+    rules = tuple(reason.rule for reason in reasons if reason.rule not in BUILT_IN_RULES)
     exploited = (f for f in document.findings if f.kev is True and f.status is not FindingStatus.RESOLVED)
-    return Closing(image, outcome.closing, tuple(exploited), (*rules, *ordered), document.source)
+    return Closing(image, outcome.closing, tuple(exploited), rules, document.source)
 
 
 def release_until(order: Order, max_days: int) -> datetime:
@@ -325,8 +358,9 @@ def turned_release(
 
     A release ends at `until`, when a finding of the image turns out to be exploited, and when a rule closes for what
     was not among the reasons released: findings are compared by all their ids. What the first complete scan after a
-    restore or a change of the scanner adds counts as released, unless it is exploited. `closing`: of the image, or of
-    the index and each of its images. `max_days`: the policy's `waivers.max_days`.
+    restore or a change of the scanner adds counts as released, unless it is exploited. A later order about an image of
+    the index ends it too. `closing`: of the image, or of the index and each of its images. `max_days`: the policy's
+    `waivers.max_days`.
     """
     order = header.order
     if order is None or not is_released(header):
@@ -347,7 +381,7 @@ def _released(closing: Sequence[Closing], now: datetime) -> Released:
         now,
         closing=_marks(f for one in closing for f in one.findings),
         exploited=_marks(f for one in closing for f in one.exploited),
-        rules=tuple(sorted({rule for one in closing for rule in one.rules})),
+        rules=tuple(sorted({why for one in closing for why in one.reasons})),
         images=tuple(
             ReleasedImage(one.mark, one.scanner, one.image.storage is not StorageStatus.ACTIVE)
             for one in closing
@@ -365,7 +399,7 @@ def beyond(released: Released, closing: Sequence[Closing]) -> tuple[str, ...]:
 def _beyond(one: Closing, released: Released) -> list[str]:
     covered = _as_set(released.closing)
     findings = [f.vulnerability_id for f in one.findings if not _marks_of(f) & covered]
-    return findings + [rule for rule in one.rules if rule not in released.rules]
+    return findings + [why for why in one.reasons if why not in released.rules]
 
 
 def newly_exploited(released: Released, closing: Sequence[Closing]) -> tuple[str, ...]:
@@ -392,10 +426,9 @@ def _still_released(
     for one in closing:
         image, anew = _as_released(one, former.get(one.mark), released.at)
         images += [image] if one.scanned_by_itself else []
-        if anew:
-            rebased.append(one)
-        elif not image.awaited:
-            judged.append(one)
+        rebased += [one] if anew else []
+        # What a person has ordered since needs no scan to be known.
+        judged.append(Closing(one.image) if anew or image.awaited else one)
     if added := beyond(released, judged):
         return None, f"not among what it was given for: {', '.join(some_of(added, _NAMED))}"
     news = beyond(released, rebased)

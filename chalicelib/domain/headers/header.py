@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.domain.headers.pending_action import (
+    SYSTEM,
     ActionType,
     Enforcement,
     Hold,
@@ -220,6 +221,22 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     def ordered(self) -> Order | None:
         """The order by which it is quarantined, whatever its verdict is."""
         return self.order if self.order is not None and self.order.kind is ActionType.QUARANTINE else None
+
+    @property
+    def commanded(self) -> Order | None:
+        """The same, where it is a person's own and not that of the image it is a copy of."""
+        return self.ordered if self.ordered is not None and self.ordered.by != SYSTEM else None
+
+    @property
+    def etag(self) -> str:
+        """Of what an order goes by: which image it is, the effective decision, the order that stands, and what was done
+        in the registry. A scan that leaves the decision as it is leaves the tag as it is."""
+        order, done = self.order, self.enforcement
+        ordered = "none" if order is None else f"{order.kind}-{round(order.at.timestamp() * 1_000_000)}"
+        acted = "none" if done is None else f"{done.kind}-{done.number}-{done.stage}"
+        marks = {"denied": self.denied, "archived": self.storage is StorageStatus.ARCHIVED}
+        digest = self.ref.digest.partition(":")[2][:12]
+        return ".".join((digest, self.decision, ordered, acted, *(mark for mark, is_so in marks.items() if is_so)))
 
     @property
     def decision(self) -> Decision:

@@ -113,7 +113,8 @@ class Order(msgspec.Struct, frozen=True):
     """A person's word (or the system's), which stands until another one or, for a release, until its end: `until`, or
     what `enforcement.turned_release` says. `kind` is QUARANTINE or RELEASE; `by` is who gave it, `action` the audit
     record it undoes. `restores`: it also gives back what retention had archived by then. `standing`: how the image
-    stood when the release was given; `released`: what it was given for, known from the decision that follows it."""
+    stood when the release was given; `released`: what it was given for, known from the decision that follows it.
+    `force`: a quarantine takes what runs, and what a policy only observes."""
 
     kind: ActionType
     by: str
@@ -124,6 +125,12 @@ class Order(msgspec.Struct, frozen=True):
     restores: bool = False
     until: datetime | None = None
     released: Released | None = None
+    force: bool = False
+
+    @property
+    def identity(self) -> tuple[ActionType, str, datetime]:
+        """By which it is told from any other: what a release was given for grows while it stands."""
+        return self.kind, self.by, self.at
 
     @property
     def actor(self) -> str:
@@ -236,7 +243,8 @@ class Enforcement(msgspec.Struct, frozen=True):
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """A quarantine of ours in force. `number` and `at` of the act; `method`: `archive`, the only one."""
+    """A quarantine of ours in force. `number` and `at` of the act; `method`: `archive`, the only one. `ordered`: a
+    person's order brought it about; it ends with that in every mode."""
 
     method: str
     number: int
@@ -244,3 +252,4 @@ class Hold(msgspec.Struct, frozen=True):
     # Taken positions of the stored list, which other methods used: a new field goes behind them.
     reserved_tags: tuple[str, ...] = ()
     reserved_place: str | None = None
+    ordered: bool = False

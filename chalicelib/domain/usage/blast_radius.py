@@ -71,6 +71,42 @@ class BlastRadius(msgspec.Struct, frozen=True):
         return "no pull is recorded" if told else "cannot be told"
 
 
+class OrderReach(msgspec.Struct, frozen=True):
+    """What an order about an image is about beside it: `along`, what it takes along; `breaks`, the indexes that can be
+    pulled, and hold what it takes. Left by it: `shared`, images of an index that other indexes hold too, and `copies`,
+    where else the same digest lies."""
+
+    along: tuple[Header, ...] = ()
+    breaks: tuple[Header, ...] = ()
+    shared: tuple[Header, ...] = ()
+    copies: tuple[Header, ...] = ()
+
+    def lines(self, header: Header) -> tuple[str, ...]:
+        """For people, about a quarantine of `header`."""
+        found = []
+        if tags := [_named_by(one) for one in (header, *self.along) if one.tags]:
+            found.append(f"Breaks what pulls by tag: {_some(tags)}.")
+        if self.breaks:
+            found.append(f"Breaks indexes that hold it: {_some(map(_named_by, self.breaks))}.")
+        return (*found, *self.left)
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The same, about any order."""
+        found = [(self.along, "Taken along", ""), (self.shared, "Left, as other indexes hold them", "with-shared")]
+        found.append((self.copies, "Left, the same digest elsewhere", "everywhere"))
+        return tuple(
+            f"{words}: {_some(map(_named_by, headers))}{f'; --{option} takes them too' if option else ''}."
+            for headers, words, option in found
+            if headers
+        )
+
+
+def _named_by(header: Header) -> str:
+    home, tags = header.ref.home, f" ({', '.join(header.tags[:3])})" if header.tags else ""
+    return f"{home.path}@{header.ref.digest[:19]}{tags}"
+
+
 class Line:
     """Reads the headers of a repository one by one, and keeps of the image's line the newest newer and the newest
     clean one. Needs no memory for the others.

@@ -126,7 +126,7 @@ def indexes_of(header: Header, context: Context) -> Sequence[Header]:
     return list(found.values())
 
 
-def _images_below(index: Header, context: Context) -> Sequence[str]:
+def images_below(index: Header, context: Context) -> Sequence[str]:
     """The digests that the index holds, and that the indexes it holds hold."""
     found: dict[str, None] = {}
     below = [child.digest for child in index.children]
@@ -410,7 +410,7 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
         for twin in put.twins:
             context.outbox.send("scans", Decide(ImageRef.from_path(twin), "twin", quiet=quiet))
     if put.kind is Kind.INDEX and before.version and (changed.again or _needs(put) != _needs(before)):
-        for digest in _images_below(put, context):
+        for digest in images_below(put, context):
             context.outbox.send("scans", Decide(home.image(digest), "tag", quiet=quiet))
     if put.parents and is_left_alone(put):
         _await_indexes(put, context, quiet=quiet)

@@ -16,7 +16,7 @@ import msgspec
 from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.enforcement.act_words import held_words, would_words
-from chalicelib.domain.enforcement.enforcement import ARCHIVE
+from chalicelib.domain.enforcement.enforcement import ARCHIVE, is_commanded, is_forced
 from chalicelib.domain.enforcement.pull_brake import braked_until
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
@@ -179,7 +179,7 @@ class _Doing:
         """Two may come to it at once, by the clock and by the queue: one that is slow would take the image away after
         the other has, and after it was released. Raises TransientError to all but one."""
         mine = msgspec.structs.replace(begun, at=self.context.clock.now())
-        hold = _hold(effect, state) if effect.kind is ActionType.QUARANTINE else header.hold
+        hold = _hold(header, effect, state) if effect.kind is ActionType.QUARANTINE else header.hold
         claimed = msgspec.structs.replace(header, enforcement=mine, hold=hold)
         return put_act(header, claimed, self.rules, self.context, sends=False)
 
@@ -201,9 +201,11 @@ class _Doing:
             return False
         if act.held is not None and act.held.why is Holding.OBSERVE:
             return False
-        if not effect.kind.takes_away:
+        if not effect.kind.takes_away or is_forced(after, effect.kind):
             return True
-        return is_running(after.in_use, self.rules.policy) is None and self._ask_fuse(effect) is None
+        if is_running(after.in_use, self.rules.policy) is not None:
+            return False
+        return is_commanded(after, effect.kind) or self._ask_fuse(effect) is None
 
     def _begin(
         self, before: Header, after: Header, effect: PendingAct, state: RegistryState
@@ -214,7 +216,7 @@ class _Doing:
         begun = Enforcement(effect.kind, effect.number, Stage.BEGUN, now, effect.method)
         if effect.kind is ActionType.QUARANTINE and after.kind is Kind.IMAGE:
             self._remember_layers(after.ref)
-        hold = _hold(effect, state) if effect.kind is ActionType.QUARANTINE else after.hold
+        hold = _hold(after, effect, state) if effect.kind is ActionType.QUARANTINE else after.hold
         header = msgspec.structs.replace(with_act(after, mine), enforcement=begun, hold=hold)
         return put_act(before, with_due(header, now), self.rules, self.context), mine
 
@@ -279,7 +281,7 @@ class _Doing:
             )
 
     def _started(self, header: Header, effect: PendingAct, state: RegistryState) -> str | None:
-        if effect.kind is not ActionType.QUARANTINE or state.detail is None:
+        if effect.kind is not ActionType.QUARANTINE or state.detail is None or is_forced(header, effect.kind):
             return None
         use = find_use(header, self.context, tags=state.detail.tags, since=state.at)
         return is_running(use, self.rules.policy) if use.state is InUseState.YES else None
@@ -303,6 +305,6 @@ class _Doing:
         return acquire_quota(key, limit, self.context)
 
 
-def _hold(effect: PendingAct, state: RegistryState) -> Hold:
+def _hold(header: Header, effect: PendingAct, state: RegistryState) -> Hold:
     """As it is once the act is done, since the reading before it."""
-    return Hold(ARCHIVE, effect.number, state.at)
+    return Hold(ARCHIVE, effect.number, state.at, ordered=is_commanded(header, effect.kind))

@@ -2,28 +2,35 @@
 
 The order is stored with the image and the act follows as any other does: planned, checked, begun, recorded. A
 quarantine holds until a person releases the image, a release until its end (`enforcement.turned_release`). A dry run
-says what would follow and changes nothing.
+says what would follow and changes nothing. What an order takes along has an order of its own, of the same time and
+person.
+
+Of two people who order at once the second is told what the first has done: an order is put only over the one that its
+giver saw, and ends another person's only where that is asked for (`Terms`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
+from chalicelib.domain.enforcement.act_report import compose_forced_alert
 from chalicelib.domain.enforcement.act_words import order_words, planned_words, registry_words
-from chalicelib.domain.enforcement.enforcement import with_next_act
-from chalicelib.domain.enforcement.order_records import archived_by_retention
+from chalicelib.domain.enforcement.enforcement import Closing, is_commanded, is_forced, with_next_act
+from chalicelib.domain.enforcement.order_records import archived_by_retention, changes_since
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAct
-from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
+from chalicelib.domain.headers.pending_action import SYSTEM, ActionType, Deferred, Holding, Order, PendingAct
+from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, StorageStatus
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
-from chalicelib.domain.usage.blast_radius import BlastRadius
+from chalicelib.domain.usage.blast_radius import BlastRadius, OrderReach
 from chalicelib.domain.waivers.change import Touched
-from chalicelib.errors import ConflictError, NotFoundError, ParameterError
+from chalicelib.errors import ConflictError, NotFoundError, OutdatedError, ParameterError, UnseenError
 from chalicelib.services.assessment.write_header import (
     closing_below,
     closing_now,
@@ -32,19 +39,44 @@ from chalicelib.services.assessment.write_header import (
     needing,
     update_header,
 )
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.enforcement.check_preconditions import is_running
+from chalicelib.services.enforcement.find_reach import find_held, find_reach
 from chalicelib.services.enforcement.finish_act import with_act
 from chalicelib.services.ports.context import Context
-from chalicelib.services.usage.find_blast_radius import find_blast_radius
+from chalicelib.services.usage.find_blast_radius import find_blast_radius, relatives_of, subject_of
 
 MAX_REASON = 1_000
 UNMATCHED = "check the name, or give the order with --allow-unmatched"
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How an order is given. Of a quarantine: `force`: it takes what runs, and what a policy only observes;
+    `with_shared`: also images of the index that other indexes hold. Of a release: `until`: when it ends at the latest
+    (None: as late as the policy lets it); `allow_unmatched` False: only of what is kept out. Of both: `everywhere`: the
+    same digest in every repository; `override`: it may end another person's order. `seen`: the ETag of the image as its
+    giver saw it; empty: none was sent; None: none is needed, as the giver names the action that is undone."""
+
+    force: bool = False
+    with_shared: bool = False
+    until: datetime | None = None
+    allow_unmatched: bool = True
+    everywhere: bool = False
+    override: bool = False
+    seen: str | None = None
+
+
+PLAIN = Terms()
+ALONE = OrderReach()
+MOST_TAKEN = 100
+"""Images that one order takes along: each is a write of its own, and a request may take half a minute."""
+
+
 class Given(msgspec.Struct, frozen=True):
     """What follows from an order. `act`: what is to be done now (None: nothing, it is so already), `held` in it why not
-    yet. `lines`: the same in sentences. `header` is as it was put, or for a dry run as it would be. `touched`: what a
-    release lets through."""
+    yet. `lines`: the same in sentences. `header` is as it was put, or for a dry run as it would be; `etag` as it is
+    stored. `touched`: what a release lets through, with what it takes along. `ends`: the order that it ends; `reach`:
+    what it takes along, and leaves; `undo`: the command that undoes it; None: nothing was ordered."""
 
     header: Header
     act: PendingAct | None
@@ -52,6 +84,10 @@ class Given(msgspec.Struct, frozen=True):
     lines: tuple[str, ...]
     dry_run: bool
     touched: Touched | None = None
+    etag: str = ""
+    ends: Order | None = None
+    reach: OrderReach = ALONE
+    undo: str | None = None
 
 
 def give_order(
@@ -63,30 +99,40 @@ def give_order(
     *,
     dry_run: bool = False,
     undoes: str | None = None,
-    until: datetime | None = None,
-    allow_unmatched: bool = True,
+    terms: Terms = PLAIN,
 ) -> Given:
-    """`kind` is QUARANTINE or RELEASE, `undoes` the id of the action that is undone by it. Of a release: `until`, when
-    it ends at the latest (None: as late as the policy lets it); `allow_unmatched` False: only of what is kept out.
+    """`kind` is QUARANTINE or RELEASE, `undoes` the id of the action that is undone by it.
 
     The order is recorded before it is given: cut off in between, it is asked for again. Raises NotFoundError,
-    ParameterError (no reason), ConflictError (it cannot be followed: mode, exemption, a public registry, no image).
+    ParameterError (no reason; a release that ends too late, or of what is not kept out), ConflictError (it cannot be
+    followed: a public registry, no image; it needs `force`; it would end another person's order), OutdatedError,
+    UnseenError.
     """
     checked(reason)
     before = known(ref, context)
-    rules = context.rules.fresh()
-    if kind is ActionType.QUARANTINE:
-        possible(before, rules)
-    now, touched = context.clock.now(), None
+    said, rules, now = ActionKind(f"ORDER_{kind}"), context.rules.fresh(), context.clock.now()
     order = Order(kind, by, reason.strip(), now, None, undoes)
-    if kind is ActionType.RELEASE:
-        order = msgspec.structs.replace(order, until=_until(until, rules, now))
-        touched = _touched(before, rules, context)
-        if not touched.images and not allow_unmatched:
+    if kind is ActionType.QUARANTINE:
+        possible(before)
+        order = msgspec.structs.replace(order, force=terms.force)
+        reach = find_reach(before, context, with_shared=terms.with_shared, everywhere=terms.everywhere)
+        touched = None
+    else:
+        order = msgspec.structs.replace(order, until=_until(terms.until, rules, now))
+        reach = find_held(before, context, everywhere=terms.everywhere)
+        touched = _touched((before, *reach.along), rules, context)
+        if not touched.images and not terms.allow_unmatched:
             raise ParameterError("allow_unmatched", f"nothing keeps {ref} from being pulled; {UNMATCHED}")
-    said = ActionKind(f"ORDER_{kind}")
-    given = follow(before, order, said, rules, context, dry_run=dry_run, undoes=undoes is not None)
-    return msgspec.structs.replace(given, touched=touched)
+    given = follow(before, order, said, rules, context, dry_run=dry_run, terms=terms, reach=reach)
+    given = msgspec.structs.replace(given, touched=touched)
+    if dry_run:
+        return given
+    if order.force:
+        alert = compose_forced_alert(given.header, order, given.radius, reach, given.undo or "", order.at)
+        announce(alert, AlertKey("REPORT#FORCED", order.at, ref=ref), context)
+    for one in reach.along:
+        put_order(one, order, said, context)
+    return given
 
 
 def _until(until: datetime | None, rules: Rules, now: datetime) -> datetime:
@@ -101,13 +147,20 @@ def _until(until: datetime | None, rules: Rules, now: datetime) -> datetime:
     return until.astimezone(UTC)
 
 
-def _touched(header: Header, rules: Rules, context: Context) -> Touched:
-    """The images that a release lets through, and the findings for which rules close them. Of an index its images."""
+def _touched(headers: Iterable[Header], rules: Rules, context: Context) -> Touched:
+    """The images that a release of these lets through, and the findings for which rules close them. Of an index its
+    images; what several of them hold counts once."""
     now = context.clock.now()
-    closing = [closing_now(header, rules, now, context), *closing_below(header, rules, now, context)]
-    shut = [one for one in closing if one.scanned_by_itself and _is_kept_out(one.image)]
-    images = len(shut) if not header.ref.home.public else 0
-    return Touched(images or int(_is_kept_out(header)), sum(len(one.findings) for one in closing))
+    images: set[ImageRef] = set()
+    closing: dict[ImageRef, Closing] = {}
+    for header in headers:
+        if header.ref in closing:
+            continue
+        found = [closing_now(header, rules, now, context), *closing_below(header, rules, now, context)]
+        shut = {one.image.ref for one in found if one.scanned_by_itself and _is_kept_out(one.image)}
+        images |= (set() if header.ref.home.public else shut) or ({header.ref} if _is_kept_out(header) else set())
+        closing |= {one.image.ref: one for one in found}
+    return Touched(len(images), sum(len(one.findings) for one in closing.values()))
 
 
 def _is_kept_out(header: Header) -> bool:
@@ -124,19 +177,67 @@ def follow(
     *,
     dry_run: bool,
     spoken: Order | None = None,
-    undoes: bool = False,
+    terms: Terms = PLAIN,
+    reach: OrderReach = ALONE,
 ) -> Given:
-    """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows. `undoes`:
-    see `put_order`."""
+    """Puts the order (None: the one that stood is taken back, by the word of `spoken`) and says what follows. The
+    caller puts those about what `reach` takes along."""
+    word = spoken or order
+    assert word is not None
+    _check_seen(before, word, terms, context, dry_run=dry_run)
     radius = find_blast_radius(before, context)
-    if order is not None and order.kind is ActionType.RELEASE:
-        order = msgspec.structs.replace(order, restores=_is_archived_by_retention(before, context))
+    refused = None if order is None else _refusal(before, order, terms, reach, radius, rules, context)
+    undo = None
     if dry_run:
         needed_by = needing(indexes_of(before, context), rules)
-        after = with_next_act(_ordered(before, order), rules.policy, needed_by, context.clock.now())
+        planned = _restoring(before, order, context)
+        after = with_next_act(_ordered(before, planned), rules.policy, needed_by, context.clock.now())
     else:
-        after = put_order(before, order, kind, context, spoken=spoken, undoes=undoes)
-    return _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=dry_run)
+        if refused is not None:
+            raise ConflictError(refused)
+        for one in reach.along:
+            _check_ends(one, word, terms)
+        after, undo = put_order(before, order, kind, context, spoken=spoken, seen=terms.seen)
+    given = _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=dry_run)
+    told = reach.lines(before) if order is not None and order.kind is ActionType.QUARANTINE else reach.left
+    lines = (*_ended((before, *reach.along), word), *given.lines, *told, *([refused] if refused else ()))
+    etag = (before if dry_run else after).etag
+    return msgspec.structs.replace(given, etag=etag, ends=before.order, lines=lines, reach=reach, undo=undo)
+
+
+def _refusal(
+    before: Header, order: Order, terms: Terms, reach: OrderReach, radius: BlastRadius, rules: Rules, context: Context
+) -> str | None:
+    """Why a quarantine is not ordered without `force`, or not by one order, with the command that does. An undo takes
+    what runs when it has stopped."""
+    if len(reach.along) > MOST_TAKEN:
+        return f"it would take {len(reach.along)} images along, and one order takes {MOST_TAKEN}: order them one by one"
+    if order.kind is not ActionType.QUARANTINE or order.force:
+        return None
+    why = None if rules.policy.enforcing else "the policy's mode is observe"
+    if why is None and order.action is None:
+        why = _what_runs(reach, radius, rules, context)
+    if why is None:
+        return None
+    options = {"--with-shared": terms.with_shared, "--everywhere": terms.everywhere, "--force": True}
+    given = " ".join(option for option, is_given in options.items() if is_given)
+    return (
+        f"Not by a plain order: {why}. To take it all the same: lazaretto quarantine {before.ref} {given} --reason WHY"
+    )
+
+
+def _what_runs(reach: OrderReach, radius: BlastRadius, rules: Rules, context: Context) -> str | None:
+    if (running := is_running(radius.in_use, rules.policy)) is not None:
+        return running
+    for one in reach.along:
+        use = (
+            InUse(InUseState.NO)
+            if one.ref.home.public
+            else context.runtime.in_use(subject_of(one, relatives_of(one, context)))
+        )
+        if (running := is_running(use, rules.policy)) is not None:
+            return f"{running} ({one.ref})"
+    return None
 
 
 def put_order(
@@ -146,25 +247,72 @@ def put_order(
     context: Context,
     *,
     spoken: Order | None = None,
-    undoes: bool = False,
-) -> Header:
-    """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`.
+    seen: str | None = None,
+) -> tuple[Header, str]:
+    """Records and puts it, without a look at what hangs on the image: the act that follows looks. See `follow`. Returns
+    the header, and the command that undoes it.
 
-    `undoes`: it ends no other order than the one in `before`. Raises ConflictError where another was given since.
+    It ends no other order than the one in `before`. Raises OutdatedError where another was given since, or where the
+    image is not any more as it was `seen` (an ETag; empty or None: only the order counts).
     """
-    if (word := spoken or order) is not None:
-        _record(before, word, order, kind, context)
-    said, stood = Delivery("order", Decide(before.ref, "order")), before.order
+    order = _restoring(before, order, context)
+    word = spoken or order
+    assert word is not None
+    undo = _record(before, word, order, kind, context)
+    said, found = Delivery("order", Decide(before.ref, "order")), before
+
+    def is_outdated() -> bool:
+        stood, stands = (None if order is None else order.identity for order in (before.order, found.order))
+        return stood != stands or (bool(seen) and found.etag != seen)
 
     def given(header: Header) -> Header:
-        nonlocal stood
-        stood = header.order
-        return header if undoes and stood != before.order else _ordered(header, order)
+        nonlocal found
+        found = header
+        return header if is_outdated() else _ordered(header, order)
 
     after = update_header(before.ref, given, said, context)
-    if undoes and stood != before.order:
-        raise ConflictError(f"another order was given for {before.ref} at the same moment: {order_words(stood)}")
-    return after
+    if is_outdated():
+        raise _outdated(before.etag, found, context)
+    return after, undo
+
+
+def _check_seen(before: Header, word: Order, terms: Terms, context: Context, *, dry_run: bool) -> None:
+    """`word`: of the person who orders, or takes an order back. Raises OutdatedError, UnseenError, ConflictError."""
+    if terms.seen and terms.seen != before.etag:
+        raise _outdated(terms.seen, before, context)
+    if dry_run:
+        return
+    ends = None if before.order is None or before.order.by == SYSTEM else before.order
+    if terms.seen == "" and (word.kind is ActionType.RELEASE or ends is not None):
+        why = "a release needs it" if ends is None else f"it would end an order: {order_words(ends)}"
+        raise UnseenError(f"If-Match: send the ETag of GET /v1/image, or of a plan: {why}")
+    _check_ends(before, word, terms)
+
+
+def _check_ends(before: Header, word: Order, terms: Terms) -> None:
+    """Raises ConflictError where it would end another person's order."""
+    if _is_anothers(before.order, word) and not terms.override:
+        said = f"it would end an order of another person about {before.ref}, which needs --override"
+        raise ConflictError(f"{said}: {order_words(before.order)}")
+
+
+def _is_anothers(order: Order | None, word: Order) -> bool:
+    return order is not None and order.by not in (word.by, SYSTEM)
+
+
+def _ended(headers: Iterable[Header], word: Order) -> tuple[str, ...]:
+    return tuple(
+        f"Ends an order about {header.ref}: {order_words(header.order)}."
+        f"{' Another person gave it: that needs --override.' if _is_anothers(header.order, word) else ''}"
+        for header in headers
+        if header.order is not None
+    )
+
+
+def _outdated(seen: str, header: Header, context: Context) -> OutdatedError:
+    changes = changes_since(seen, header, [row.record for row in context.queries.actions(header.ref)])
+    ref = header.ref
+    return OutdatedError(f"{ref} has changed since it was seen: {'; '.join(changes)}. See it: lazaretto image {ref}")
 
 
 def checked(reason: str) -> str:
@@ -184,19 +332,15 @@ def known(ref: ImageRef, context: Context) -> Header:
     return stored.header
 
 
-def possible(header: Header, rules: Rules) -> None:
+def possible(header: Header) -> None:
     """Raises ConflictError where a quarantine could not be followed."""
-    policy, ref = rules.policy, header.ref
+    ref = header.ref
     if not header.exists:
         raise ConflictError(f"{ref} does not exist (any more)")
     if header.kind is Kind.ARTIFACT:
         raise ConflictError(f"{ref} is no image: it has no verdict and is not quarantined")
     if ref.home.public:
         raise ConflictError("Amazon ECR Public can neither archive an image nor keep it from being pulled")
-    if not policy.enforcing:
-        raise ConflictError("the policy's mode is observe: nothing is quarantined (mode: enforce acts)")
-    if policy.exempts(ref.repository):
-        raise ConflictError(f"the policy exempts {ref.repository}: nothing in it is quarantined")
 
 
 def _ordered(header: Header, order: Order | None) -> Header:
@@ -206,10 +350,13 @@ def _ordered(header: Header, order: Order | None) -> Header:
     return msgspec.structs.replace(header, order=order)
 
 
-def _is_archived_by_retention(header: Header, context: Context) -> bool:
-    if header.storage is not StorageStatus.ARCHIVED or header.hold is not None:
-        return False
-    return archived_by_retention(header, [row.record for row in context.queries.actions(header.ref)]) is not None
+def _restoring(header: Header, order: Order | None, context: Context) -> Order | None:
+    """A release restores what retention has archived."""
+    if order is None or order.kind is not ActionType.RELEASE:
+        return order
+    archived = header.storage is StorageStatus.ARCHIVED and header.hold is None
+    records = [row.record for row in context.queries.actions(header.ref)] if archived else []
+    return msgspec.structs.replace(order, restores=archived_by_retention(header, records) is not None)
 
 
 def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: Context) -> Header:
@@ -217,13 +364,17 @@ def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: Context
     act, now = header.act, context.clock.now()
     if act is None or act.held is not None or not act.kind.takes_away:
         return header
-    held = _would_hold(radius, rules, now, context)
+    held = _would_hold(header, act, radius, rules, now, context)
     return with_act(header, msgspec.structs.replace(act, held=held))
 
 
-def _would_hold(radius: BlastRadius, rules: Rules, now: datetime, context: Context) -> Deferred | None:
-    if (running := is_running(radius.in_use, rules.policy)) is not None:
+def _would_hold(
+    header: Header, act: PendingAct, radius: BlastRadius, rules: Rules, now: datetime, context: Context
+) -> Deferred | None:
+    if (running := is_running(radius.in_use, rules.policy)) is not None and not is_forced(header, act.kind):
         return Deferred(Holding.RUNNING, running, now)
+    if is_commanded(header, act.kind):
+        return None
     fuse = context.table.read_fuse().as_of(now)
     if fuse.blown_at is not None or len(fuse.taken) >= rules.policy.quarantine.max_per_hour:
         return Deferred(Holding.FUSE, "the fuse has blown", now, fuse.until(now))
@@ -252,7 +403,8 @@ def _given(header: Header, radius: BlastRadius, nothing: str, *, dry_run: bool) 
     return Given(header, act, radius, lines, dry_run)
 
 
-def _record(header: Header, word: Order, order: Order | None, kind: ActionKind, context: Context) -> None:
+def _record(header: Header, word: Order, order: Order | None, kind: ActionKind, context: Context) -> str:
+    """Returns the command that undoes it."""
     record = ActionRecord(
         ref=header.ref,
         effect=kind,
@@ -267,15 +419,23 @@ def _record(header: Header, word: Order, order: Order | None, kind: ActionKind, 
         policy_version=header.verdict.policy_version if header.verdict else 0,
         orders=(header.order, order),
     )
-    context.table.record_action(msgspec.structs.replace(record, undo=undo_command(record)))
+    undo = undo_command(record)
+    context.table.record_action(msgspec.structs.replace(record, undo=undo))
+    return undo
 
 
 def quarantine_image(
-    ref: ImageRef, by: str, reason: str, context: Context, *, dry_run: bool = False, undoes: str | None = None
+    ref: ImageRef,
+    by: str,
+    reason: str,
+    context: Context,
+    *,
+    dry_run: bool = False,
+    undoes: str | None = None,
+    terms: Terms = PLAIN,
 ) -> Given:
-    """It is checked as any quarantine is: what runs it, and the fuse. Raises NotFoundError, ParameterError,
-    ConflictError where nothing is ever quarantined (observe, exempt, public, gone)."""
-    return give_order(ActionType.QUARANTINE, ref, by, reason, context, dry_run=dry_run, undoes=undoes)
+    """It passes the fuse, exemptions and indexes that need the image. Raises as `give_order`."""
+    return give_order(ActionType.QUARANTINE, ref, by, reason, context, dry_run=dry_run, undoes=undoes, terms=terms)
 
 
 def release_image(
@@ -286,18 +446,7 @@ def release_image(
     *,
     dry_run: bool = False,
     undoes: str | None = None,
-    until: datetime | None = None,
-    allow_unmatched: bool = True,
+    terms: Terms = PLAIN,
 ) -> Given:
-    """In every mode, exempt or not: it takes nothing from anyone. Raises NotFoundError, ParameterError."""
-    return give_order(
-        ActionType.RELEASE,
-        ref,
-        by,
-        reason,
-        context,
-        dry_run=dry_run,
-        undoes=undoes,
-        until=until,
-        allow_unmatched=allow_unmatched,
-    )
+    """In every mode, exempt or not: it takes nothing from anyone. Raises as `give_order`."""
+    return give_order(ActionType.RELEASE, ref, by, reason, context, dry_run=dry_run, undoes=undoes, terms=terms)

@@ -16,7 +16,7 @@ from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.waivers.change import said
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, PolicyError
-from chalicelib.services.enforcement.give_order import Given, checked, known, quarantine_image, release_image
+from chalicelib.services.enforcement.give_order import Given, Terms, checked, known, quarantine_image, release_image
 from chalicelib.services.enforcement.undo_order import stands_words, undo_order, undo_standing_release
 from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
 from chalicelib.services.ports.context import Context
@@ -81,8 +81,11 @@ class Undone(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-def undo_action(action_id: str, by: str, reason: str, context: Context, *, dry_run: bool = False) -> Undone:
-    """Raises ParameterError (no such id can be), NotFoundError, ConflictError (an action nothing can undo)."""
+def undo_action(
+    action_id: str, by: str, reason: str, context: Context, *, dry_run: bool = False, override: bool = False
+) -> Undone:
+    """`override`: it may end another person's order. Raises ParameterError (no such id can be), NotFoundError,
+    ConflictError (an action nothing can undo)."""
     checked(reason)
     record = context.queries.find_action(action_id)
     if record is None:
@@ -94,15 +97,18 @@ def undo_action(action_id: str, by: str, reason: str, context: Context, *, dry_r
         applied = undo_policy(record, by, reason, context, dry_run=dry_run)
         words = f"What policy {record.policy_version - 1} says is in force as policy {applied.version}."
         return Undone(record, None, (f"{words} Every image is decided again.",), dry_run)
-    given = _undo_act(record, action_id, by, reason, context, dry_run=dry_run)
+    terms = Terms(override=override)
+    given = _undo_act(record, action_id, by, reason, context, dry_run=dry_run, terms=terms)
     return Undone(record, given, given.lines, dry_run)
 
 
-def _undo_act(record: ActionRecord, action_id: str, by: str, reason: str, context: Context, *, dry_run: bool) -> Given:
+def _undo_act(
+    record: ActionRecord, action_id: str, by: str, reason: str, context: Context, *, dry_run: bool, terms: Terms
+) -> Given:
     if record.ref is None or record.kind not in TAKING | GIVING | ORDERS | {ActionKind.ARCHIVE}:
         raise ConflictError(f"{record.kind} is not undone: it has changed nothing that could be given back")
     if record.kind in ORDERS:
-        return undo_order(record, by, reason, context, dry_run=dry_run)
+        return undo_order(record, by, reason, context, dry_run=dry_run, terms=terms)
     header = known(record.ref, context)
     if record.kind not in GIVING:
         _not_ordered_since(record, header, by, context)
@@ -111,12 +117,12 @@ def _undo_act(record: ActionRecord, action_id: str, by: str, reason: str, contex
     else:
         _still_so(record, header, context)
     if record.kind not in GIVING:
-        return release_image(record.ref, by, reason, context, dry_run=dry_run, undoes=action_id)
+        return release_image(record.ref, by, reason, context, dry_run=dry_run, undoes=action_id, terms=terms)
     if header.order is not None:
-        return undo_standing_release(record, header, by, reason, context, dry_run=dry_run)
+        return undo_standing_release(record, header, by, reason, context, dry_run=dry_run, terms=terms)
     if record.kind == ActionType.UNBLOCK:
         raise ConflictError(f"the Deny ended with the verdict that asked for it: lazaretto quarantine {record.ref}")
-    return quarantine_image(record.ref, by, reason, context, dry_run=dry_run, undoes=action_id)
+    return quarantine_image(record.ref, by, reason, context, dry_run=dry_run, undoes=action_id, terms=terms)
 
 
 def _still_so(record: ActionRecord, header: Header, context: Context) -> None:

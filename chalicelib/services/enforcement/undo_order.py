@@ -1,10 +1,13 @@
 """Undo one order by the id of its record: what stood before it stands again.
 
 Who undoes it gives that order anew, so that the undo can be undone in the same way. Only the last word about an image
-is undone, and no other order that happens to say the same.
+is undone, and no other order that happens to say the same. What the order had taken along is undone with it: the orders
+of the same person and time about images of the index, and about the same digest elsewhere.
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 import msgspec
 
@@ -12,39 +15,111 @@ from chalicelib.domain.audit.action import ActionKind, ActionRecord, action_id, 
 from chalicelib.domain.enforcement.enforcement import beyond, newly_exploited, released_again
 from chalicelib.domain.enforcement.order_records import last_order, record_of
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, Order
+from chalicelib.domain.headers.pending_action import ActionType, Order, Released
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.text import some_of
+from chalicelib.domain.usage.blast_radius import OrderReach
 from chalicelib.errors import ConflictError
 from chalicelib.services.assessment.write_header import closing_below, closing_now
-from chalicelib.services.enforcement.give_order import MAX_REASON, Given, follow, known, possible
+from chalicelib.services.enforcement.find_reach import copies_of, members_below
+from chalicelib.services.enforcement.give_order import (
+    MAX_REASON,
+    PLAIN,
+    Given,
+    Terms,
+    follow,
+    known,
+    possible,
+    put_order,
+)
 from chalicelib.services.ports.context import Context
 
 
-def undo_order(record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool = False) -> Given:
+def undo_order(
+    record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool = False, terms: Terms = PLAIN
+) -> Given:
     """Raises ConflictError where it is not the last word any more, where a record of a former version does not hold
-    what stood before, and where a quarantine that stood before cannot be followed now."""
+    what stood before, and where what stood before cannot be followed now: a quarantine, or a release that has ended."""
     assert record.ref is not None
-    header = known(record.ref, context)
+    header, at, rules = known(record.ref, context), context.clock.now(), context.rules.fresh()
     _is_last_word(record, header, [row.record for row in context.queries.actions(record.ref)])
-    rules, former = context.rules.fresh(), record.orders[0] if record.orders is not None else None
+    together = _given_together(record, header, context)
+    undo = _Undo(by, reason.strip(), at, rules, frozenset(one.ref for one, _ in together))
+    order, spoken = _undoing(record, header, undo, context)
+    along = [(one, *_undoing(its, one, undo, context)) for one, its in together]
+    if order is not None and order.kind is ActionType.QUARANTINE:
+        possible(header)
+    given = follow(
+        header,
+        order,
+        _kind(order),
+        rules,
+        context,
+        dry_run=dry_run,
+        spoken=spoken,
+        terms=terms,
+        reach=OrderReach(along=tuple(one for one, _, _ in along)),
+    )
+    for one, its_order, its_word in () if dry_run else along:
+        put_order(one, its_order, _kind(its_order), context, spoken=its_word)
+    return given
+
+
+class _Undo(msgspec.Struct, frozen=True):
+    """`along`: the images whose orders are undone with it."""
+
+    by: str
+    reason: str
+    at: datetime
+    rules: Rules
+    along: frozenset[ImageRef]
+
+
+def _kind(order: Order | None) -> ActionKind:
+    return ActionKind.ORDER_TAKEN_BACK if order is None else ActionKind(f"ORDER_{order.kind}")
+
+
+def _given_together(record: ActionRecord, header: Header, context: Context) -> list[tuple[Header, ActionRecord]]:
+    """What the same person ordered at the same time about images of the index, and about the same digest elsewhere,
+    where that is the last word as well."""
+    roots = (header, *copies_of(header, context))
+    stands_since = None if record.kind == ActionKind.ORDER_TAKEN_BACK else record.wanted_at
+    found = []
+    for one in (*roots[1:], *(member for root in roots for member in members_below(root, context))):
+        if (None if one.order is None else one.order.at) == stands_since:
+            last = last_order([row.record for row in context.queries.actions(one.ref)])
+            if last is not None and (last.kind, last.wanted_at, last.actor) == _given_by(record):
+                found.append((one, last))
+    return found
+
+
+def _given_by(record: ActionRecord) -> tuple[str, datetime, str]:
+    return record.kind, record.wanted_at, record.actor
+
+
+def _undoing(record: ActionRecord, header: Header, undo: _Undo, context: Context) -> tuple[Order | None, Order | None]:
+    """The order that stands again, or by whose word the one that stands is taken back. Raises ConflictError."""
+    former = record.orders[0] if record.orders is not None else None
     if former is not None:
-        if former.kind is ActionType.QUARANTINE:
-            possible(header, rules)
-        again = _given_again(former, by, reason, record, header, rules, context)
-        said = ActionKind(f"ORDER_{again.kind}")
-        return follow(header, again, said, rules, context, dry_run=dry_run, undoes=True)
+        again = msgspec.structs.replace(
+            former,
+            by=undo.by,
+            reason=f"{undo.reason}; {former.reason}"[:MAX_REASON],
+            at=undo.at,
+            action=action_id(record),
+            released=_released_again(former, header, undo, context),
+        )
+        return again, None
     if header.order is None:
         raise ConflictError(
             f"the record does not hold the order that was taken back ({record.before}): "
             f"lazaretto quarantine {record.ref}, or lazaretto release {record.ref}"
         )
-    taken = Order(header.order.kind, by, reason.strip(), context.clock.now(), header.order.standing)
-    kind = ActionKind.ORDER_TAKEN_BACK
-    return follow(header, None, kind, rules, context, dry_run=dry_run, spoken=taken, undoes=True)
+    return None, Order(header.order.kind, undo.by, undo.reason, undo.at, header.order.standing)
 
 
 def undo_standing_release(
-    act: ActionRecord, header: Header, by: str, reason: str, context: Context, *, dry_run: bool
+    act: ActionRecord, header: Header, by: str, reason: str, context: Context, *, dry_run: bool, terms: Terms
 ) -> Given:
     """Of an act that gave the image back: the order that asked for it. Raises ConflictError where another stands."""
     order = header.order
@@ -53,7 +128,7 @@ def undo_standing_release(
     given = record_of(order, records)
     if order.kind is not ActionType.RELEASE or order.at > act.wanted_at or given is None:
         raise ConflictError(stands_words(header, records))
-    return undo_order(given, by, reason, context, dry_run=dry_run)
+    return undo_order(given, by, reason, context, dry_run=dry_run, terms=terms)
 
 
 def stands_words(header: Header, records: list[ActionRecord]) -> str:
@@ -79,20 +154,19 @@ def _is_last_word(record: ActionRecord, header: Header, records: list[ActionReco
         raise ConflictError(f"it is not the last word: {action_id(last)} came after it, and is over too")
 
 
-def _given_again(
-    former: Order, by: str, reason: str, record: ActionRecord, header: Header, rules: Rules, context: Context
-) -> Order:
-    """A release keeps what it was given for. Raises ConflictError for one that has ended, or would end at once."""
-    words = f"{reason.strip()}; {former.reason}"[:MAX_REASON]
-    now, released = context.clock.now(), former.released
+def _released_again(former: Order, header: Header, undo: _Undo, context: Context) -> Released | None:
+    """A release that is brought back keeps what it was given for. Raises ConflictError for one that has ended, or would
+    end at once."""
+    released, rules, now = former.released, undo.rules, undo.at
     new = f"give a new one: lazaretto release {header.ref}"
     if former.until is not None and former.until <= now:
         raise ConflictError(f"the release that stood before has ended at {former.until:%Y-%m-%d %H:%M} UTC; {new}")
-    if released is not None:
-        own = msgspec.structs.replace(header, order=None)
-        closing = [closing_now(own, rules, now, context), *closing_below(own, rules, now, context)]
-        more = (*newly_exploited(released, closing), *beyond(released, closing))
-        if more:
-            raise ConflictError(f"the release that stood before was not given for {', '.join(some_of(more, 3))}; {new}")
-        released = released_again(released, closing, now)
-    return msgspec.structs.replace(former, by=by, reason=words, at=now, action=action_id(record), released=released)
+    if released is None:
+        return None
+    own = msgspec.structs.replace(header, order=None)
+    closing = [closing_now(own, rules, now, context), *closing_below(own, rules, now, context)]
+    left = [one.unordered if one.image.ref in undo.along else one for one in closing]
+    more = (*newly_exploited(released, closing), *beyond(released, left))
+    if more:
+        raise ConflictError(f"the release that stood before was not given for {', '.join(some_of(more, 3))}; {new}")
+    return released_again(released, closing, now)

@@ -43,7 +43,8 @@ def mirror_quarantine(
         if ours:
             return _came_back(replica, context) if changed else None
         copied = known(replica.copy, context)
-        possible(copied, context.rules.fresh())
+        possible(copied)
+        _acted_on(copied, context.rules.fresh())
         why = f"its source {here.ref} is quarantined"
         order = Order(ActionType.QUARANTINE, SYSTEM, why, context.clock.now())
         put_order(copied, order, ActionKind.ORDER_QUARANTINE, context)
@@ -54,11 +55,22 @@ def mirror_quarantine(
     return f"Its quarantine at {replica.destination} is ordered."
 
 
-def _take_back(there: Header, context: Context) -> str:
-    """The copy's own verdict decides again."""
+def _acted_on(copied: Header, rules: Rules) -> None:
+    """Raises ConflictError where no quarantine but a person's is done."""
+    if not rules.policy.enforcing:
+        raise ConflictError("the policy's mode is observe: nothing is quarantined (mode: enforce acts)")
+    if rules.policy.exempts(copied.ref.repository):
+        raise ConflictError(f"the policy exempts {copied.ref.repository}: nothing in it is quarantined")
+
+
+def _take_back(there: Header, context: Context) -> str | None:
+    """The copy's own verdict decides again. None: a person ordered about it at the same moment, and that stands."""
     assert there.order is not None
     said = Order(there.order.kind, SYSTEM, "its source is quarantined no more", context.clock.now())
-    put_order(there, None, ActionKind.ORDER_TAKEN_BACK, context, spoken=said)
+    try:
+        put_order(there, None, ActionKind.ORDER_TAKEN_BACK, context, spoken=said)
+    except ConflictError:
+        return None
     return f"The order to quarantine {there.ref} is taken back: its source is quarantined no more."
 
 

@@ -1,5 +1,5 @@
-"""Find out whether an image runs, by each digest and tag it may have been started by, and what else hangs on it before
-it is taken away. Nothing is decided and nothing is written here."""
+"""Find out whether an image runs, by each digest and tag it may have been started by, what else hangs on it before it
+is taken away. Nothing is decided and nothing is written here."""
 
 from __future__ import annotations
 

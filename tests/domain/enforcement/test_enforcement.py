@@ -363,3 +363,54 @@ def test_acts_lead_to_what_is_wanted_and_then_end(header: Header, changes: dict[
     else:
         pytest.fail("acts without an end")
     assert with_next_act(header, rules, (), NOW) == header
+
+
+# ---- what a person has ordered
+
+
+def ordered(by: str = "ann", *, force: bool = False) -> Order:
+    return Order(QUARANTINE, by, "a leaked key", NOW, force=force)
+
+
+EXEMPT, OBSERVE = {"exempt": {"repository": ["*"]}}, {"mode": "observe"}
+
+
+@pytest.mark.parametrize(
+    ("order", "changes", "expected"),
+    [
+        (ordered(), {}, (QUARANTINE, None)),
+        (ordered(), EXEMPT, (QUARANTINE, None)),
+        (ordered(), {"needed_by": (INDEX,)}, (QUARANTINE, None)),
+        (ordered(), OBSERVE, (QUARANTINE, Holding.OBSERVE)),
+        (ordered(force=True), OBSERVE, (QUARANTINE, None)),
+        (ordered(force=True), OBSERVE | EXEMPT, (QUARANTINE, None)),
+        (ordered("system"), {}, (QUARANTINE, None)),
+        (ordered("system"), EXEMPT, None),
+        (ordered("system"), {"needed_by": (INDEX,)}, None),
+    ],
+)
+def test_a_person_passes_exemptions_and_indexes_and_observe_by_force(
+    order: Order, changes: dict[str, Any], expected: tuple[ActionType, Holding | None] | None
+) -> None:
+    needed_by = changes.get("needed_by", ())
+    rules = policy(**{name: said for name, said in changes.items() if name != "needed_by"})
+    acts = next_acts(image(Decision.ALLOW, order=order), rules, needed_by, NOW)
+    assert [(one.kind, one.held and one.held.why) for one in acts] == ([] if expected is None else [expected])
+
+
+@pytest.mark.parametrize("decision", [Decision.ALLOW, Decision.QUARANTINE])
+@pytest.mark.parametrize(("by_order", "held"), [(True, None), (False, Holding.OBSERVE)])
+def test_what_an_order_took_ends_with_it_in_observe_and_what_a_rule_took_stays(
+    decision: Decision, by_order: bool, held: Holding | None
+) -> None:
+    taken = Hold("archive", 1, NOW, ordered=by_order)
+    header = image(decision, hold=taken, storage=StorageStatus.ARCHIVED)
+    acts = next_acts(header, policy(mode="observe"), (), NOW)
+    stays = not by_order and decision is Decision.QUARANTINE
+    assert [(one.kind, one.held and one.held.why) for one in acts] == ([] if stays else [(RELEASE, held)])
+
+
+def test_a_quarantine_in_observe_that_is_forced_wants_its_archive() -> None:
+    forced = with_next_act(image(Decision.ALLOW, order=ordered(force=True)), policy(mode="observe"), (), NOW)
+    plain = with_next_act(image(Decision.ALLOW, order=ordered()), policy(mode="observe"), (), NOW)
+    assert [archive_wanted(one, policy(mode="observe")) for one in (forced, plain)] == [True, False]

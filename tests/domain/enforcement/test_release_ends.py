@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.finding import Finding, Severity
 from chalicelib.domain.images.image import Kind, Scan, ScanState, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
-from tests.domain.enforcement.test_enforcement import NOW, RELEASE, image, verdict
+from tests.domain.enforcement.test_enforcement import NOW, QUARANTINE, RELEASE, image, verdict
 
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 DAYS = 90
@@ -161,3 +161,16 @@ def test_a_release_of_a_former_version_ends_by_a_worse_verdict_and_else_is_given
 def test_an_order_to_quarantine_has_no_end() -> None:
     order = Order(ActionType.QUARANTINE, "oncall", "a leaked key", NOW)
     assert turned_release(image(order=order), [closing(flaw(1, kev=True))], DAYS, NOW + 1000 * DAY) == (order, "")
+
+
+def test_a_later_order_about_an_image_of_the_index_is_another_reason() -> None:
+    def shut(at: datetime, storage: StorageStatus = StorageStatus.ACTIVE) -> Closing:
+        return closing(of=image(order=Order(QUARANTINE, "ann", "a leaked key", at), storage=storage))
+
+    order = released(shut(NOW - DAY))
+    assert turned(order, shut(NOW - DAY)) == (order, "")
+    assert turned(order, closing()) == (order, "")
+    for storage in (StorageStatus.ACTIVE, StorageStatus.ARCHIVED):
+        stands, why = turned(order, shut(NOW + MINUTE, storage), after=DAY)
+        assert stands is None
+        assert "not among what it was given for: order of 2026-03-01 12:01:00" in why

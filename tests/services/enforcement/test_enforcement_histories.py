@@ -24,7 +24,7 @@ from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.errors import ConflictError, NotFoundError, TransientError
 from chalicelib.services.enforcement.acquire_quota import reset_fuse
-from chalicelib.services.enforcement.give_order import give_order
+from chalicelib.services.enforcement.give_order import Terms, give_order
 from chalicelib.services.enforcement.undo_action import undo_action
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 from tests.extent import Extent
@@ -114,7 +114,9 @@ class History:
 
     def order(self) -> None:
         kind = self.random.choice((ActionType.QUARANTINE, ActionType.RELEASE))
-        self._ask(lambda: give_order(kind, self._image().ref, "oncall", "to be sure", self.world))
+        force, shared = self.random.random() < 0.3, self.random.random() < 0.5
+        terms = Terms(force=force, with_shared=shared)
+        self._ask(lambda: give_order(kind, self._image().ref, "oncall", "to be sure", self.world, terms=terms))
 
     def undo(self) -> None:
         acts = self.world.records()
@@ -323,7 +325,8 @@ def said(met: Counter[str]) -> str:
         f"{name.removeprefix('held: ')} {n}" for name, n in sorted(met.items()) if name.startswith("held: ")
     )
     return (
-        f"{met['histories']} histories: {met['taken']} calls took an image away, {met['given back']} gave one back, "
+        f"{met['histories']} histories: {met['taken']} calls took an image away, {met['taken by order']} by order, "
+        f"{met['given back']} gave one back, "
         f"{met['crash']} crashes, {met['undone']} acts undone; at rest {met['as wanted']} images as wanted, "
         f"{met['indexes compared']} of them indexes, {met['needed by an index']} kept for an index; "
         f"others held: {held}"

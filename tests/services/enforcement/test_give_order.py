@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from chalicelib.domain.audit.action import ActionRecord
+from chalicelib.domain.audit.action import ActionKind, ActionRecord, action_id
 from chalicelib.domain.enforcement.fuse import Fuse, FuseSlot
+from chalicelib.domain.events.message import SendAlert
 from chalicelib.domain.headers.pending_action import ActionType, Holding, Order
 from chalicelib.domain.images.image import Kind, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.waivers.change import Touched
-from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
-from chalicelib.services.enforcement.give_order import MAX_REASON, Given, give_order
+from chalicelib.errors import ConflictError, NotFoundError, OutdatedError, ParameterError, TransientError
+from chalicelib.services.enforcement.give_order import MAX_REASON, Given, Terms, give_order, put_order
+from chalicelib.services.enforcement.undo_action import undo_action
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, Acting
 
 QUARANTINE, RELEASE = ActionType.QUARANTINE, ActionType.RELEASE
@@ -63,11 +64,14 @@ def test_a_public_image_cannot_be_quarantined() -> None:
         give_order(QUARANTINE, PUBLIC, "ann", "why", story)  # type: ignore[arg-type]
 
 
-def test_an_exempt_image_is_not_quarantined_by_anyone() -> None:
+def test_an_exempt_image_is_quarantined_by_a_person_and_given_back() -> None:
     story = Acting(exempt={"repository": ["*"]})
-    with pytest.raises(ConflictError, match=f"the policy exempts {story.ref.repository}"):
-        order(story, QUARANTINE)
-    assert orders(story) == []
+    order(story, QUARANTINE)
+    story.drain()
+    assert story.storage is ARCHIVED
+    order(story, RELEASE)
+    story.wait_for(minutes=5)
+    assert story.storage is ACTIVE
 
 
 @pytest.mark.parametrize("policy", [{"mode": "observe"}, {"exempt": {"repository": ["*"]}}])
@@ -179,26 +183,28 @@ def test_a_release_of_what_somebody_else_archived_says_that_it_is_left_so() -> N
 
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize("blown", [True, False])
-def test_a_fuse_that_would_hold_it_is_named_with_its_time_and_counts_nothing(dry_run: bool, blown: bool) -> None:
+def test_it_neither_waits_for_the_fuse_nor_counts_for_it(dry_run: bool, blown: bool) -> None:
     story = Acting(quarantine={"max_per_hour": 1})
     taken = (FuseSlot("another image", story.moment),)
     story.stored.fuse = before = Fuse(taken, blown_at=story.moment if blown else None)
     given = order(story, QUARANTINE, dry_run=dry_run)
     assert given.act is not None
-    held = given.act.held
-    assert held is not None
-    assert (held.why, held.until) == (Holding.FUSE, before.until(story.moment))
-    assert story.stored.fuse == before
-    assert "waits for the fuse" in " ".join(given.lines)
-
-
-def test_a_fuse_whose_hour_is_over_holds_nothing() -> None:
-    story = Acting(quarantine={"max_per_hour": 1})
-    long_ago = story.moment - timedelta(hours=2)
-    story.stored.fuse = Fuse((FuseSlot("another image", long_ago),), blown_at=long_ago)
-    given = order(story, QUARANTINE, dry_run=True)
-    assert given.act is not None
     assert given.act.held is None
+    story.drain()
+    assert (story.storage, story.stored.fuse) == (ACTIVE if dry_run else ARCHIVED, before)
+
+
+def test_a_verdict_that_decides_again_waits_for_the_fuse() -> None:
+    """The order that is taken back was a person's, what follows is the rule's."""
+    story = Acting(quarantine={"max_per_hour": 1}).worsen()
+    order(story, RELEASE)
+    story.wait_for(minutes=5)
+    story.stored.fuse = Fuse(blown_at=story.moment)
+    given = undo_action(action_id(orders(story)[-1]), "ann", "no more", story, dry_run=True).given  # type: ignore[arg-type]
+    assert given is not None
+    assert given.act is not None
+    assert given.act.held is not None
+    assert given.act.held.why is Holding.FUSE
 
 
 def test_a_release_asks_neither_the_fuse_nor_who_runs_it() -> None:
@@ -222,7 +228,7 @@ def test_a_dry_run_says_what_the_order_then_does(kind: ActionType) -> None:
     planned = order(story, kind, dry_run=True)
     assert (story.head, len(story.stored.actions.get(story.ref, ())), story.envelopes) == (before, records, [])
     assert planned.act is not None
-    assert planned.lines[-1].startswith(f"Would be {'released' if kind is RELEASE else 'quarantined'} (archive)")
+    assert f"Would be {'released' if kind is RELEASE else 'quarantined'} (archive)" in " ".join(planned.lines)
     given = order(story, kind)
     assert given.act is not None
     assert (given.act.kind, given.act.method) == (planned.act.kind, planned.act.method)
@@ -237,8 +243,90 @@ def _order(given: Given) -> Order:
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_what_cannot_be_ordered_cannot_be_tried_either(dry_run: bool) -> None:
-    story = Acting(mode="observe")
-    with pytest.raises(ConflictError, match="observe"):
+    story = Acting()
+    put(story, exists=False)
+    with pytest.raises(ConflictError, match="does not exist"):
         order(story, QUARANTINE, dry_run=dry_run)
     with pytest.raises(ParameterError):
         order(story, RELEASE, " ", dry_run=dry_run)
+
+
+# ---- what needs force
+
+
+def refusing(why: str) -> Acting:
+    if why == "observe":
+        return Acting(mode="observe")
+    story = Acting(quarantine={"when_running": "alert"})
+    story.runtime.run(story.ref, "Lambda function resize")
+    return story
+
+
+@pytest.mark.parametrize(
+    ("why", "words"), [("observe", "the policy's mode is observe"), ("runs", "it runs: Lambda function resize")]
+)
+def test_a_plain_order_is_refused_with_the_command_that_takes_it_all_the_same(why: str, words: str) -> None:
+    story = refusing(why)
+    command = f"lazaretto quarantine {story.ref} --force --reason WHY"
+    with pytest.raises(ConflictError, match=words) as refused:
+        order(story, QUARANTINE)
+    assert command in str(refused.value)
+    assert (story.head.order, orders(story), story.envelopes) == (None, [], [])
+    assert command in order(story, QUARANTINE, dry_run=True).lines[-1], "the plan says it too"
+
+
+@pytest.mark.parametrize("why", ["observe", "runs"])
+def test_force_takes_it_is_told_and_can_be_undone(why: str) -> None:
+    story = refusing(why)
+    given = order(story, QUARANTINE, terms=Terms(force=True))
+    (alert,) = [one.body.alert for one in story.envelopes if isinstance(one.body, SendAlert)]
+    assert (alert.title, alert.decision) == (f"{story.ref.repository}:v1: quarantined by force", "QUARANTINE")
+    assert any(given.undo in line for line in alert.what_to_do)
+    story.drain()
+    assert story.storage is ARCHIVED
+    assert story.head.hold.ordered
+    undo_action(given.undo.split()[2], "ann", "a drill", story)  # type: ignore[arg-type]
+    story.wait_for(minutes=5)
+    assert story.storage is ACTIVE
+
+
+def test_what_is_started_after_a_plain_order_holds_it_and_not_a_forced_one() -> None:
+    story = Acting(quarantine={"when_running": "alert"})
+    order(story, QUARANTINE)
+    story.runtime.run(story.ref, "Lambda function resize")
+    story.drain()
+    assert story.storage is ACTIVE
+    assert story.head.act.held.why is Holding.RUNNING
+    order(story, QUARANTINE, terms=Terms(force=True))
+    story.wait_for(minutes=20)
+    assert story.storage is ARCHIVED
+
+
+# ---- several people
+
+
+@pytest.mark.parametrize("kind", [QUARANTINE, RELEASE])
+def test_an_order_that_another_person_gives_at_the_same_moment_stands(kind: ActionType) -> None:
+    story = Acting()
+    read = story.stored.read_headers
+
+    def overtaken(refs: Any) -> Any:
+        if orders(story):
+            story.stored.read_headers = read
+            put(story, order=Order(QUARANTINE, "cid", "a leaked key", story.moment))
+        return read(refs)
+
+    story.stored.read_headers = overtaken  # type: ignore[method-assign]
+    with pytest.raises(OutdatedError, match="person:cid ordered its quarantine"):
+        order(story, kind, terms=Terms(override=True))
+    assert story.head.order is not None
+    assert story.head.order.by == "cid"
+
+
+def test_a_release_that_has_learnt_what_it_was_given_for_is_no_other_order() -> None:
+    story = Acting().worsen()
+    given = order(story, RELEASE)
+    seen = msgspec.structs.replace(given.header, order=msgspec.structs.replace(_order(given), released=None))
+    assert _order(given).released is not None
+    put_order(seen, None, ActionKind.ORDER_TAKEN_BACK, story, spoken=_order(given))  # type: ignore[arg-type]
+    assert story.head.order is None

@@ -27,7 +27,7 @@ from chalicelib.errors import (
 )
 from chalicelib.services.alerts.notify import notify
 from chalicelib.services.enforcement.enforce_verdict import CLAIM
-from chalicelib.services.enforcement.give_order import quarantine_image, release_image
+from chalicelib.services.enforcement.give_order import Terms, quarantine_image, release_image
 from chalicelib.services.enforcement.undo_action import undo_action
 from tests.services.enforcement.test_enforce_verdict import CRITICAL, Acting
 from tests.services.lockstep import Worker
@@ -383,6 +383,8 @@ def taken_released_and_taken_again(story: Acting) -> Acting:
 
 # ---- a person's word
 
+OVER = Terms(override=True)
+
 
 def test_an_old_action_takes_back_no_other_order_than_its_own() -> None:
     story = Acting()
@@ -390,10 +392,10 @@ def test_an_old_action_takes_back_no_other_order_than_its_own() -> None:
     quarantine_image(story.ref, "ann", "a leaked key", story)
     story.drain()
     first = action(story, "ORDER_QUARANTINE")
-    release_image(story.ref, "bob", "no key at all", story)
+    release_image(story.ref, "bob", "no key at all", story, terms=OVER)
     story.drain()
     released = action(story, "RELEASE")
-    quarantine_image(story.ref, "cid", "it was one", story)
+    quarantine_image(story.ref, "cid", "it was one", story, terms=OVER)
     story.drain()
     with pytest.raises(ConflictError, match="another order stands"):
         undo_action(first, "dan", "wrong", story)
@@ -406,9 +408,9 @@ def test_an_old_act_of_a_rule_ends_no_quarantine_that_a_person_ordered_since() -
     story = Acting().worsen()
     story.find_action = lambda text: next(r for r in story.stored.actions[story.ref] if action_id(r) == text)
     first = action(story, "QUARANTINE")
-    release_image(story.ref, "bob", "no key at all", story)
+    release_image(story.ref, "bob", "no key at all", story, terms=OVER)
     story.wait_for(minutes=5)
-    quarantine_image(story.ref, "cid", "it was one", story)
+    quarantine_image(story.ref, "cid", "it was one", story, terms=OVER)
     story.drain()
     with pytest.raises(ConflictError, match=r"another order stands .* QUARANTINE by cid"):
         undo_action(first, "dan", "wrong", story)
@@ -454,10 +456,10 @@ def test_only_the_last_release_is_undone() -> None:
 def test_a_release_is_undone_while_ecr_still_restores_the_image() -> None:
     story = finds_its_records(Acting()).worsen()
     story.acts.restores_at_once = False
-    release_image(story.ref, "bob", "no key at all", story)
+    release_image(story.ref, "bob", "no key at all", story, terms=OVER)
     story.drain()
     assert story.head.storage is StorageStatus.ACTIVATING
-    undo_action(action(story, "RELEASE"), "dan", "it was one", story)
+    undo_action(action(story, "RELEASE"), "dan", "it was one", story, override=True)
     story.acts.finish_restore(story.ref)
     story.wait_for(minutes=15)
     assert (story.storage, story.head.order) == (ARCHIVED, None)
@@ -495,14 +497,16 @@ def test_only_the_deny_that_stands_is_undone() -> None:
     assert not story.head.denied
 
 
-def test_an_order_for_an_image_that_an_index_needs_says_that_nothing_is_done() -> None:
+def test_an_order_for_an_image_that_an_index_needs_names_the_index_that_it_breaks() -> None:
     story = Acting()
     index = story.ref.home.image("sha256:" + "8" * 64)
-    story.stored.put_header(Header(ref=index, kind=Kind.INDEX, exists=True))
+    story.stored.put_header(Header(ref=index, kind=Kind.INDEX, exists=True, tags=("all",)))
     story.stored.put_header(msgspec.structs.replace(story.head, parents=(index.digest,)))
     given = quarantine_image(story.ref, "ann", "a leaked key", story, dry_run=True)
-    assert given.act is None
-    assert "an index that may be pulled needs it" in given.lines[0]
+    assert given.act is not None
+    assert any(
+        f"Breaks indexes that hold it: {index.home.path}@sha256:888888888888 (all)." == line for line in given.lines
+    )
 
 
 def test_a_release_of_an_image_that_was_never_judged_ends_with_a_verdict_that_takes_it() -> None:

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.errors import ParameterError
-from chalicelib.services.enforcement.give_order import Given, quarantine_image, release_image
+from chalicelib.services.enforcement.give_order import Given, Terms, quarantine_image, release_image
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL, Acting
 
 
@@ -30,8 +30,8 @@ def released(*, archived: bool = True, **named: Any) -> Acting:
     return story
 
 
-def give(story: Acting, **named: Any) -> Given:
-    return release_image(story.ref, "ann", "outage 4711", story, **named)  # type: ignore[arg-type]
+def give(story: Acting, *, dry_run: bool = False, **terms: Any) -> Given:
+    return release_image(story.ref, "ann", "outage 4711", story, dry_run=dry_run, terms=Terms(**terms))  # type: ignore[arg-type]
 
 
 def stands(story: Acting) -> bool:
@@ -101,7 +101,7 @@ def test_what_the_first_scan_after_the_restore_finds_is_released_too_and_told() 
 
 def test_a_quarantine_that_a_person_orders_ends_it_as_a_word_and_not_by_itself() -> None:
     story = released()
-    quarantine_image(story.ref, "bob", "the outage is over", story)  # type: ignore[arg-type]
+    quarantine_image(story.ref, "bob", "the outage is over", story, terms=Terms(override=True))  # type: ignore[arg-type]
     story.drain()
     assert (story.storage, ends(story)) == (ARCHIVED, [])
 

@@ -14,33 +14,31 @@ from hypothesis import strategies as st
 from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.errors import ConflictError, TransientError
-from chalicelib.services.enforcement.give_order import Given, quarantine_image, release_image
+from chalicelib.services.enforcement.give_order import Given, Terms, quarantine_image, release_image
 from chalicelib.services.enforcement.undo_action import undo_action
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL, Acting
 
 KINDS = ("ORDER_QUARANTINE", "ORDER_RELEASE", "ORDER_TAKEN_BACK")
 WORDS = "a leaked key"
+OVER = Terms(override=True)
 
 
 class Ordered(Acting):
     """Each order and each undo is followed to its end, a minute after the one before."""
-
-    def find_action(self, text: str) -> ActionRecord | None:
-        chain = self.stored.actions.get(self.ref, ())
-        return next((record for record in chain if action_id(record) == text), None)
 
     @property
     def orders(self) -> list[ActionRecord]:
         return [record for record in self.stored.actions.get(self.ref, ()) if record.kind in KINDS]
 
     def quarantine(self, by: str = "ann") -> str:
-        return self._followed(lambda: quarantine_image(self.ref, by, WORDS, self))  # type: ignore[arg-type]
+        return self._followed(lambda: quarantine_image(self.ref, by, WORDS, self, terms=OVER))  # type: ignore[arg-type]
 
     def release(self, by: str = "bob") -> str:
-        return self._followed(lambda: release_image(self.ref, by, WORDS, self))  # type: ignore[arg-type]
+        return self._followed(lambda: release_image(self.ref, by, WORDS, self, terms=OVER))  # type: ignore[arg-type]
 
     def undo(self, action: str, by: str = "dan", **options: Any) -> str:
-        return self._followed(lambda: undo_action(action, by, WORDS, self, **options))  # type: ignore[arg-type]
+        terms = {"override": True, **options}
+        return self._followed(lambda: undo_action(action, by, WORDS, self, **terms))  # type: ignore[arg-type]
 
     def _followed(self, ask: Any) -> str:
         """The id of the order's record."""
@@ -151,7 +149,7 @@ def test_an_order_that_is_given_while_another_is_undone_stands(story: Ordered) -
         return read(refs)
 
     story.stored.read_headers = overtaken
-    with pytest.raises(ConflictError, match=r"another order .* QUARANTINE ordered by cid"):
+    with pytest.raises(ConflictError, match=r"person:cid ordered its quarantine"):
         story.undo(order)
     assert story.stands == ("QUARANTINE", "cid")
 
