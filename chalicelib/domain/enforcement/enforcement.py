@@ -358,14 +358,10 @@ def _released(closing: Sequence[Closing], now: datetime) -> Released:
 
 def beyond(released: Released, closing: Sequence[Closing]) -> tuple[str, ...]:
     """What closes now and was not released: ids of findings, rules."""
-    found = [name for one in closing for name in _beyond(one, released)]
-    return tuple(dict.fromkeys(found))
-
-
-def _beyond(one: Closing, released: Released) -> list[str]:
     covered = _as_set(released.closing)
-    findings = [f.vulnerability_id for f in one.findings if not _marks_of(f) & covered]
-    return findings + [rule for rule in one.rules if rule not in released.rules]
+    findings = [f.vulnerability_id for one in closing for f in one.findings if not _marks_of(f) & covered]
+    rules = [rule for one in closing for rule in one.rules if rule not in released.rules]
+    return tuple(dict.fromkeys((*findings, *rules)))
 
 
 def newly_exploited(released: Released, closing: Sequence[Closing]) -> tuple[str, ...]:
