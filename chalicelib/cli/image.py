@@ -81,6 +81,7 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("pulls", "denied for the whole repository, because of it" if body["denied"] else None),
         *(("to be done", _open_act(act)) for act in (body["act"], *body["aside"])),
         ("order", f"{order['kind']} by {order['by']}: {order['reason']}" if order else None),
+        ("until", output.when(order["until"]) if order else None),
         ("in use", "; ".join((running["in_use"], *running["by"], *running["blind"]))),
         ("last pulled", output.when(body["last_pulled_at"])),
         *(("the same digest", path) for path in body["twins"]),

@@ -122,6 +122,13 @@ def test_a_registry_that_is_stored_and_no_longer_watched_is_answered(ask: Ask, c
     assert len(ask("/v1/images", registry=ACCOUNT, region=REGION)["images"]) == 1
 
 
+def test_a_registry_that_is_no_longer_watched_makes_no_answer_about_a_name_incomplete(
+    ask: Ask, context: FakeContext
+) -> None:
+    context.queries.homes[Repository("444455556666", REGION, "team/api")] = {}
+    assert ask("/v1/images", repository="team/api")["complete"] is True
+
+
 def test_a_public_registry_is_known_when_one_is_listed(ask: Ask, context: FakeContext) -> None:
     assert ask("/v1/images", registry="public/acme")["complete"] is False
     context.queries.homes[Repository("public/acme", "us-east-1", "web")] = {"public_at": NOW}

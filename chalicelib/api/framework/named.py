@@ -64,7 +64,9 @@ def _find(registry: str | None, region: str | None, name: str | None, context: A
     known = {(home.registry, home.region) for home in stored}
     asked |= {place for place in known if _is_meant(place, registry, region)}
     homes = [home for home in stored if (home.registry, home.region) in asked]
-    complete = bool(watched and asked) and all(reads.is_swept(*place) for place in asked)
+    # What is stored of an account that is not watched any more is never swept again: it makes nothing incomplete.
+    swept = {place for place in asked if place in (watched or ()) or place[0].startswith("public/")} or asked
+    complete = bool(watched and asked) and all(reads.is_swept(*place) for place in swept)
     if watched is not None and not asked:
         _refuse(registry, region, watched | known)
     if complete and name is not None and name not in {home.name for home in homes}:

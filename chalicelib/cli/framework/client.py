@@ -228,8 +228,8 @@ class RestApi:
             return
         print_text(answer)
         if answer.get("unscanned"):
-            images = output.count(answer["unscanned"], "image lacks", "images lack")
-            output.say(f"{images} a complete scan: what they have is not known, and nothing here is clean for them.")
+            lacks = ("image lacks a complete scan: its", "images lack a complete scan: their")
+            output.say(f"{output.count(answer['unscanned'], *lacks)} findings are not known.")
         if answer.get("complete") is False:
             output.say("Not complete: the first sweep of a registry is not over. See: lazaretto reconcile")
         if answer.get("next_cursor"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -87,7 +88,7 @@ def waive_command(
     if file is not None:
         if renew is not None:
             raise InputError("--import: a file is not renewed; leave --renew out")
-        _import(file, said, {**how, "dry_run": dry_run}, any_package, api)
+        _import(file, said, how, any_package, api, dry_run=dry_run, yes=yes)
         return
     fields = _completed(_renewed(renew, said, api.client) if renew is not None else said) | how
     planned = api.client.post(ROUTE, {**fields, "dry_run": True}, needs=("id", "touched"))
@@ -147,31 +148,50 @@ def _answer(option: str, said: str | None, question: str, default: str | None = 
     return answer
 
 
-def _import(file: str, said: WaiverFields, how: WaiverFields, any_package: bool, api: RestApi) -> None:
+def _import(
+    file: str, said: WaiverFields, how: WaiverFields, any_package: bool, api: RestApi, *, dry_run: bool, yes: bool
+) -> None:
     from chalicelib.exports.cyclonedx_vex import read_vex
 
     statements = read_vex(_read(file))
-    with output.counting("waivers") as count:
 
-        def give(fields: WaiverFields) -> WaiverFields:
-            given = api.client.post(ROUTE, {**fields, **how}, needs=("id", "state"))
-            count(1)
-            return given
+    def give_all(complain: Callable[[str], None], *, dry_run: bool) -> ImportedWaivers:
+        with output.counting("waivers") as count:
 
-        def read(statement: VexStatement) -> list[WaiverFields]:
-            return requests_of(statement, said, datetime.now(UTC), any_package=any_package)
+            def give(fields: WaiverFields) -> WaiverFields:
+                given = api.client.post(ROUTE, {**fields, **how, "dry_run": dry_run}, needs=("id", "touched"))
+                count(1)
+                return given
 
-        imported = import_waivers(statements, read, give, lambda words: output.complain(f"{file}: {words}"))
-    api.print(msgspec.to_builtins(imported), lambda _: _print_imported(imported))
+            def read(statement: VexStatement) -> list[WaiverFields]:
+                return requests_of(statement, said, datetime.now(UTC), any_package=any_package)
+
+            return import_waivers(statements, read, give, complain)
+
+    if output.is_interactive() and not (yes or dry_run):
+        planned = give_all(lambda _: None, dry_run=True)
+        output.ask_to_go_on(_touched_words(planned), yes=False)
+    imported = give_all(lambda words: output.complain(f"{file}: {words}"), dry_run=dry_run)
+    api.print(msgspec.to_builtins(imported), lambda _: _print_imported(imported, dry_run=dry_run))
     if imported.failed:
         raise typer.Exit(output.NEGATIVE)
     if imported.refused:
         raise typer.Exit(output.BAD_INPUT)
 
 
-def _print_imported(imported: ImportedWaivers) -> None:
+def _touched_words(imported: ImportedWaivers) -> str:
+    """One by one: an image that two of them touch is counted twice."""
+    touched = [waiver["touched"] for waiver in imported.waivers]
+    sums = {name: sum(one[name] for one in touched) for name in ("images", "findings")}
+    all_of_them = {**sums, "whole": all(one["whole"] for one in touched)}
+    return output.touched_words(all_of_them, "Counted waiver by waiver, the file touches")
+
+
+def _print_imported(imported: ImportedWaivers, *, dry_run: bool) -> None:
+    if dry_run:
+        output.say("dry run, nothing was changed:", _touched_words(imported))
     given = output.count(len(imported.waivers), "waiver", "waivers")
-    output.say(f"{given} given, {imported.refused} refused, {imported.left_out} left out.")
+    output.say(f"{given} {'to be ' if dry_run else ''}given, {imported.refused} refused, {imported.left_out} left out.")
     if imported.left_out:
         output.say("Left out: statements that say affected, under investigation or nothing, and ended ones.")
     if imported.failed:

@@ -391,15 +391,11 @@ def _released(closing: Sequence[Closing], now: datetime) -> Released:
 
 
 def beyond(released: Released, closing: Sequence[Closing]) -> tuple[str, ...]:
-    """What closes now and was not released: ids of findings, rules."""
-    found = [name for one in closing for name in _beyond(one, released)]
-    return tuple(dict.fromkeys(found))
-
-
-def _beyond(one: Closing, released: Released) -> list[str]:
+    """What closes now and was not released: ids of findings, rules, orders."""
     covered = _as_set(released.closing)
-    findings = [f.vulnerability_id for f in one.findings if not _marks_of(f) & covered]
-    return findings + [why for why in one.reasons if why not in released.rules]
+    findings = [f.vulnerability_id for one in closing for f in one.findings if not _marks_of(f) & covered]
+    reasons = [why for one in closing for why in one.reasons if why not in released.rules]
+    return tuple(dict.fromkeys((*findings, *reasons)))
 
 
 def newly_exploited(released: Released, closing: Sequence[Closing]) -> tuple[str, ...]:

@@ -211,17 +211,23 @@ def _about_findings(
     counted = [f for f, found in zip(matched, excuses, strict=True) if not found]
     left_out = [f for f, found in zip(matched, excuses, strict=True) if found]
     if compiled.enough(len(counted)):
-        return _matched(rule, counted, excusing, policy.ratings), counted, left_out
+        outdone = _ids([w for f in counted for w in book.outdone(f, rule.id)])
+        return _matched(rule, counted, excusing, outdone, policy.ratings), counted, left_out
     excused = excusing and compiled.enough(len(matched))
     return _excused(rule, excusing, ticker) if excused else None, counted, left_out
 
 
-def _matched(rule: Rule, findings: list[Finding], excusing: list[Waiver], ratings: Ratings) -> Reason:
+def _matched(
+    rule: Rule, findings: list[Finding], excusing: list[Waiver], outdone: tuple[str, ...], ratings: Ratings
+) -> Reason:
     worst_first = sorted(findings, key=lambda f: _badness(f, ratings))
+    said = rule.description or f"{len(findings)} finding{'s' if len(findings) > 1 else ''} matched"
+    if outdone:
+        said += f"; what is known to be exploited is excused no more by {', '.join(outdone)}"
     return Reason(
         rule=rule.id,
         decision=rule.decision,
-        detail=rule.description or f"{len(findings)} finding{'s' if len(findings) > 1 else ''} matched",
+        detail=said,
         count=len(findings),
         critical=sum(ratings.of(f) is Severity.CRITICAL for f in findings),
         kev=sum(f.kev is True for f in findings),

@@ -67,7 +67,7 @@ class Exempt(ConditionPart, frozen=True):
 
 
 class WaiverLimits(ConditionPart, frozen=True):
-    """How far in the future a waiver may end."""
+    """How far in the future a waiver, or a person's release of an image, may end."""
 
     max_days: PositiveDays = 90
 

@@ -100,11 +100,13 @@ class Waiver(msgspec.Struct, frozen=True, kw_only=True):
     def covers(self, repository: str) -> bool:
         return _matches(self.repository, repository)
 
-    def fits(self, finding: Finding) -> bool:
-        """Whether it may excuse a finding that it names. Only when every package the finding lists is meant: one CVE in
-        two packages is two risks."""
-        if finding.kev is True and not self.even_if_exploited and ids_of(finding).isdisjoint(self.exploited):
-            return False
+    def knows(self, finding: Finding) -> bool:
+        """Whether nothing more is known: it is not exploited, or was as the waiver was given, or that is no matter."""
+        return finding.kev is not True or self.even_if_exploited or not ids_of(finding).isdisjoint(self.exploited)
+
+    def means(self, finding: Finding) -> bool:
+        """Of a finding that it names: only when every package that it lists is meant. One CVE in two packages is two
+        risks."""
         if self.package is None:
             return True
         return bool(finding.packages) and all(_matches(self.package, p.name) for p in finding.packages)
@@ -133,12 +135,18 @@ class WaiverBook:
         cover all of its vulnerabilities."""
         if not self._by_vulnerability and not self._by_rule:
             return []
-        named = (w for name in ids_of(finding) for w in self._by_vulnerability.get(name, ()))
-        found = [w for w in named if w.rule in (None, rule) and w.fits(finding)]
+        found = [w for w in self._naming(finding, rule) if w.knows(finding)]
         covered = {w.vulnerability_id for w in found}
-        if finding.vulnerability_id not in covered and not vulnerabilities_of(finding) <= covered:
-            found = []
-        return [*found, *(w for w in self._by_rule.get(rule, ()) if w.fits(finding))]
+        alone = finding.vulnerability_id in covered or vulnerabilities_of(finding) <= covered
+        return [w for w in found if alone or w.vulnerability_id is None]
+
+    def outdone(self, finding: Finding, rule: str) -> list[Waiver]:
+        """Every waiver that names it and was given before it was known to be exploited."""
+        return [w for w in self._naming(finding, rule) if not w.knows(finding)] if finding.kev is True else []
+
+    def _naming(self, finding: Finding, rule: str) -> list[Waiver]:
+        named = (w for name in ids_of(finding) for w in self._by_vulnerability.get(name, ()) if w.rule in (None, rule))
+        return [w for w in (*named, *self._by_rule.get(rule, ())) if w.means(finding)]
 
     def asks_exploited(self, finding: Finding) -> bool:
         """Whether some waiver would excuse it no more if it were known to be exploited."""

@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from chalicelib.domain.events.sweep_message import Sweep, begin
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef, Kind, ScanState
@@ -99,6 +100,10 @@ def _play_demo(stack: LocalStack, screen: Console) -> Played:
     finished = stack.pump.drain(PATIENCE_SECONDS)
     stack.catcher.show_new_sns()
     demo.go_on()
+    # As the first hours of a deployment do: until a registry was compared once, no answer about it is complete.
+    context = stack.context
+    for sweep in (Sweep.RECONCILE, Sweep.PUBLIC):
+        context.outbox.send_all("sweeps", list(begin(sweep, context.registries, context.clock.now())))
     finished = stack.pump.drain(PATIENCE_SECONDS) and finished
     stack.catcher.show_new_sns()
     return Played(demo.refs, finished)

@@ -180,6 +180,24 @@ def test_waivers_go_out_as_vex_and_come_back_the_same(run: Run, context: FakeCon
     assert all(a.says_as(b) for a, b in zip(before, after, strict=True))
 
 
+def test_before_a_file_is_given_a_person_sees_what_it_touches_and_is_asked(
+    run: Run, context: FakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context.queries.add(image(1, Decision.BLOCK), [finding(1)])
+    run(*FULL, "--even-if-exploited")
+    file = tmp_path / "vex.json"
+    assert run("waivers", "--export", file).exit_code == 0
+    context.waivers.stored.clear()
+    planned = " ".join(run("waive", "--import", file, "--dry-run").stdout.split())
+    assert "the file touches 1 image and 1 finding of them" in planned
+    assert "1 waiver to be given, 0 refused" in planned
+    monkeypatch.setattr("chalicelib.cli.framework.output.is_interactive", lambda: True)
+    monkeypatch.setattr("chalicelib.cli.framework.output.typer.confirm", lambda *_, **__: False)
+    assert (run("waive", "--import", file).exit_code, context.waivers.read()) == (2, ())
+    assert run("waive", "--import", file, "--yes").exit_code == 0
+    assert only(context).even_if_exploited
+
+
 def test_others_vex_needs_repository_approver_and_end(run: Run, context: FakeContext, tmp_path: Path) -> None:
     def entry(number: int, **analysis: str) -> dict[str, object]:
         return {"id": f"CVE-2026-000{number}", "analysis": analysis, "affects": [{"ref": "pkg:npm/left-pad"}]}

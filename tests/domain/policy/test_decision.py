@@ -16,7 +16,7 @@ from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, Sc
 from chalicelib.domain.images.verdict import Decision, ImageState, Reason, VerdictSummary
 from chalicelib.domain.policy.decision import RuleOutcome, decide
 from chalicelib.domain.policy.policy import Policy, parse_policy
-from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.policy.waiver import Waiver, WaiverBook
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
@@ -766,13 +766,15 @@ def test_nothing_changes_between_now_and_decide_at_at_any_microsecond(
 
 @given(rules=policies(), world=worlds)
 @quick
-def test_kev_that_a_policy_does_not_ask_for_changes_no_answer(
+def test_kev_that_neither_policy_nor_waivers_ask_for_changes_no_answer(
     rules: Policy, world: tuple[ImageState, list[Finding], list[Waiver]]
 ) -> None:
     state, findings, waivers = world
+    book = WaiverBook(waivers, state.ref.repository, NOW)
 
     def without(flaw: Finding, kev: bool | None) -> Finding:
-        return flaw if rules.asks(flaw, state) else msgspec.structs.replace(flaw, kev=kev)
+        by_waiver = book.asks_exploited(flaw) and rules.may_punish(flaw)
+        return flaw if by_waiver or rules.asks(flaw, state) else msgspec.structs.replace(flaw, kev=kev)
 
     def answer(kev: bool | None) -> list[tuple[str, Decision, int]]:
         seen = [without(f, kev) for f in findings]

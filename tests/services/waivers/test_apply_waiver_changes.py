@@ -125,6 +125,7 @@ def test_what_turns_out_to_be_exploited_is_excused_no_more_though_no_rule_asks_f
     re_decide(shard_of(story.ref), story)
     story.drain()
     assert (story.head.decision, waived(story)) == (Decision.BLOCK, set())
+    assert "what is known to be exploited is excused no more by w-" in story.head.verdict.reasons[0].detail
     give(story, waiver(story.moment, days=30))
     story.drain()
     assert story.head.decision is Decision.ALLOW, "it was given again, by one who knew"
