@@ -9,7 +9,7 @@ import msgspec
 from chalicelib.api.answers.answering import copied
 from chalicelib.api.answers.image_answers import Moment
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import Call, Paging, context
+from chalicelib.api.framework.call import Call, ExpectedImages, Paging, context
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
 from chalicelib.api.framework.query import Query
 from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver, WaiverState, canonical_id, waiver_id
@@ -20,7 +20,8 @@ MADE = 201
 
 
 class WaiverWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is to be waived: a vulnerability (in one package, from one rule, where they are given) or a rule."""
+    """What is to be waived: a vulnerability (in one package, from one rule, where they are given) or a rule.
+    `expect_images`: how many images a person has seen it release: so many pass the brake of releases."""
 
     repository: str
     reason: str
@@ -31,6 +32,7 @@ class WaiverWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     rule: str | None = None
     status: VexStatus | None = None
     justification: VexJustification | None = None
+    expect_images: ExpectedImages = 0
 
 
 class WaiverAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +86,8 @@ def give_waiver(call: Call[WaiverWish]) -> WaiverAnswer | Answered[WaiverAnswer]
 
     The vulnerability's id is put in the case in which it is published (`CVE-`, `GHSA-`).
 
+    More releases than `expect_images` wait for the brake (`GET /v1/fuse`).
+
     201 where there was none; 200 where it was changed, or said the same already. Every image it may touch is decided
     again; until then the verdicts stand.
     """
@@ -91,7 +95,7 @@ def give_waiver(call: Call[WaiverWish]) -> WaiverAnswer | Answered[WaiverAnswer]
     named = (wish.repository, wish.vulnerability_id, wish.package, wish.rule)
     now = place.clock.now()
     waiver = copied(Waiver, wish, id=waiver_id(*named), created_at=now)
-    done = manage_waivers(Give(waiver), call.actor, place)
+    done = manage_waivers(Give(waiver, expect_images=wish.expect_images), call.actor, place)
     answer = _answer(done.waiver, now)
     return Answered(answer, MADE) if done.new else answer
 

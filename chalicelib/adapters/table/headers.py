@@ -94,6 +94,7 @@ _REST = (
     "kind_read",
     "unreadable",
     "closing_at",
+    "held_until",
 )
 
 

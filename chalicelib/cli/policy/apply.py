@@ -80,7 +80,8 @@ def apply_command(
     else:
         if asks and (in_force == 0 or differences != ()):
             _confirm()
-        applied = apply_policy(candidate.text, who.arn, who.context, after=in_force, reason=reason)
+        seen = evaluated["totals"]["opens"] if evaluated is not None else 0
+        applied = apply_policy(candidate.text, who.arn, who.context, after=in_force, reason=reason, expect_images=seen)
     if as_json:
         changed = {"dry_run": dry_run, "changed": applied.changed, "version": applied.version, "former": in_force}
         output.print_json({**changed, "differences": msgspec.to_builtins(differences), "what_if": evaluated})
@@ -161,6 +162,8 @@ def print_differences(differences: Sequence[PolicyDifference]) -> None:
 def _print_applied(applied: AppliedPolicy, in_force: int, dry_run: bool) -> None:
     if dry_run:
         output.say("Dry run: nothing was changed.")
+    elif applied.overtaken_by is not None:
+        output.say(f"{_named(applied.version)} was put, and {_named(applied.overtaken_by)} is in force by now.")
     elif applied.changed:
         output.say(f"{_named(applied.version)} is in force; every image is decided by it within minutes.")
         output.say("Undo it with:", f"lazaretto policy apply --version {in_force}")

@@ -55,6 +55,7 @@ def waive_command(
     any_package: Annotated[
         bool, typer.Option("--any-package", help="With --import: a statement without packages holds for all.")
     ] = False,
+    expect_images: o.ExpectImages = 0,
 ) -> None:
     """Accept a vulnerability, or the findings of a rule, in some repositories until a date.
 
@@ -77,10 +78,13 @@ def waive_command(
     if file is not None:
         if renew is not None:
             raise InputError("--import: a file is not renewed; leave --renew out")
+        if expect_images:
+            raise InputError("--expect-images: belongs to one waiver, not to --import")
         _import(file, said, any_package, api)
         return
     fields = _renewed(renew, said, api.client) if renew is not None else said
-    api.print(api.client.post(ROUTE, _completed(fields), needs=("id", "state")), _print_waiver)
+    body = {**_completed(fields), "expect_images": expect_images}
+    api.print(api.client.post(ROUTE, body, needs=("id", "state")), _print_waiver)
 
 
 @with_api

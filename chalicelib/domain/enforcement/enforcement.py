@@ -63,7 +63,7 @@ def wanted(header: Header, policy: Policy, needed_by: Sequence[str] = ()) -> Des
         return DesiredState(why=f"the policy exempts {header.ref.repository}")
     denied = header.exists and header.verdict is not None and header.verdict.denies_pulls
     by, why = _author(header)
-    if order is None and header.decision is not Decision.QUARANTINE:
+    if order is None and header.judged is not Decision.QUARANTINE:
         by, why = (by, why) if denied else _excuse(header)
         return DesiredState(denied=denied, by=by, why=why)
     if needed_by:
@@ -134,6 +134,28 @@ def settled_hold(header: Header, desired: DesiredState) -> Hold | None:
     return hold if desired.quarantine or not _is_over(header) else None
 
 
+def with_hold(header: Header, hold: Hold | None, now: datetime) -> Header:
+    """When a quarantine ends is remembered: the next one within a day is no news."""
+    ended = header.hold is not None and hold is None
+    return msgspec.structs.replace(header, hold=hold, held_until=now if ended else header.held_until)
+
+
+AGAIN_WITHIN = timedelta(hours=24)
+
+
+def was_quarantined(header: Header, number: int, now: datetime) -> bool:
+    """Whether it was under quarantine within the last day, before the act `number`: who pushes it again and again uses
+    up nothing."""
+    if header.hold is not None and header.hold.number != number:
+        return True
+    return header.held_until is not None and header.held_until > now - AGAIN_WITHIN
+
+
+def is_ordered(header: Header) -> bool:
+    """Whether a person has ordered what is to be done."""
+    return header.order is not None and header.order.by != SYSTEM
+
+
 def _is_over(header: Header) -> bool:
     """What is deleted, or was restored already, needs no release."""
     return not header.exists or header.storage is StorageStatus.ACTIVE
@@ -163,11 +185,12 @@ def with_next_act(
     """
     if header.begun is not None:
         return header
-    header = msgspec.structs.replace(header, hold=settled_hold(header, wanted(header, policy, needed_by)))
+    hold = settled_hold(header, wanted(header, policy, needed_by))
+    header = with_hold(header, hold, now)
     notices = header.notices
     former, acts = header.act, next_acts(header, policy, needed_by, now)
     opened = [e for e in (former, *header.queued) if e is not None]
-    going_on = [next((e for e in opened if _goes_on(e, act, header, policy)), None) for act in acts]
+    going_on = [next((e for e in opened if _goes_on(e, act, header, policy, follows)), None) for act in acts]
     if not acts:
         # An image that is deleted and pushed again has no second grace.
         announced = () if header.exists else tuple(e for e in opened if e.held and e.held.why is Holding.GRACE)
@@ -221,7 +244,7 @@ def _told_restored(header: Header, former: PendingAct, policy: Policy, now: date
     return with_report(header, former, "restored: it can be pulled again", policy.notify, now, event=RESTORE)
 
 
-def _goes_on(former: PendingAct, act: NextAct, header: Header, policy: Policy) -> bool:
+def _goes_on(former: PendingAct, act: NextAct, header: Header, policy: Policy, follows: int | None) -> bool:
     """Whether the act waits, or is on its way, as before. What held it may be over by now."""
     if (former.kind, former.method) != (act.kind, act.method):
         return False
@@ -237,6 +260,9 @@ def _goes_on(former: PendingAct, act: NextAct, header: Header, policy: Policy) -
             return act.held is None and _has_grace(header, policy)
         case Holding.QUIET:
             return act.held is None and header.order is None
+        case Holding.FUSE:
+            # A person does not wait for it, and a new policy may have been counted.
+            return act.held is None and not is_ordered(header) and follows is None
     return act.held is None
 
 
@@ -254,7 +280,7 @@ def is_freed(before: Header, after: Header, policy: Policy) -> bool:
     if after.kind is not Kind.IMAGE or not after.exists or archive_wanted(after, policy):
         return False
     return archive_wanted(before, policy) or (
-        before.decision is Decision.QUARANTINE and before.policy_version != after.policy_version
+        before.judged is Decision.QUARANTINE and before.policy_version != after.policy_version
     )
 
 

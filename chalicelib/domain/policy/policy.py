@@ -32,6 +32,7 @@ from chalicelib.domain.policy.section import (
     Exempt,
     PositiveDays,
     Quarantine,
+    Release,
     Replication,
     Retention,
     Route,
@@ -254,6 +255,7 @@ class PolicyDocument(ConditionPart, frozen=True):
     history_days: PositiveDays = 90
     sla_days: SlaDays = SlaDays()
     quarantine: Quarantine = Quarantine()
+    release: Release = Release()
     in_use: UseLookup = UseLookup()
     rules: Annotated[tuple[Rule, ...], Meta(max_length=200)] = ()
     retention: Annotated[tuple[Retention, ...], Meta(max_length=200)] = ()

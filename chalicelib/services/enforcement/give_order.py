@@ -7,8 +7,6 @@ follow and changes nothing.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
 
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
@@ -17,7 +15,14 @@ from chalicelib.domain.enforcement.enforcement import with_next_act
 from chalicelib.domain.enforcement.order_records import archived_by_retention
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header, Rules
-from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAct
+from chalicelib.domain.headers.pending_action import (
+    SYSTEM,
+    ActionType,
+    Deferred,
+    Holding,
+    Order,
+    PendingAct,
+)
 from chalicelib.domain.images.image import ImageRef, Kind, StorageStatus
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
@@ -108,6 +113,9 @@ def put_order(
     """
     if (word := spoken or order) is not None:
         _record(before, word, order, kind, context)
+        if order is None and before.ordered is not None and word.by != SYSTEM:
+            # What follows from the end of an order has no order of its own, and is a person's word all the same.
+            context.table.change_fuse(lambda brake: brake.let(str(before.ref), word.at), releases=True)
     said, stood = Delivery("order", Decide(before.ref, "order")), before.order
 
     def given(header: Header) -> Header:
@@ -167,21 +175,13 @@ def _is_archived_by_retention(header: Header, context: Context) -> bool:
 
 
 def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: Context) -> Header:
-    """With what would hold the act if it were done now; the fuse is read and not asked, so that it counts nothing."""
+    """With what would hold the act if it were done now; the fuse holds nothing that a person orders."""
     act, now = header.act, context.clock.now()
     if act is None or act.held is not None or not act.kind.takes_away:
         return header
-    held = _would_hold(radius, rules, now, context)
+    running = is_running(radius.in_use, rules.policy)
+    held = None if running is None else Deferred(Holding.RUNNING, running, now)
     return with_act(header, msgspec.structs.replace(act, held=held))
-
-
-def _would_hold(radius: BlastRadius, rules: Rules, now: datetime, context: Context) -> Deferred | None:
-    if (running := is_running(radius.in_use, rules.policy)) is not None:
-        return Deferred(Holding.RUNNING, running, now)
-    fuse = context.table.read_fuse().as_of(now)
-    if fuse.blown_at is not None or len(fuse.taken) >= rules.policy.quarantine.max_per_hour:
-        return Deferred(Holding.FUSE, "the fuse has blown", now, fuse.until(now))
-    return None
 
 
 def _nothing(header: Header, rules: Rules, context: Context) -> str:
@@ -231,7 +231,7 @@ def order_words(order: Order | None) -> str:
 def quarantine_image(
     ref: ImageRef, by: str, reason: str, context: Context, *, dry_run: bool = False, undoes: str | None = None
 ) -> Given:
-    """It is checked as any quarantine is: what runs it, and the fuse. Raises NotFoundError, ParameterError,
+    """What runs it is checked as of any quarantine; the fuse is not asked. Raises NotFoundError, ParameterError,
     ConflictError where nothing is ever quarantined (observe, exempt, public, gone)."""
     return give_order(ActionType.QUARANTINE, ref, by, reason, context, dry_run=dry_run, undoes=undoes)
 

@@ -136,6 +136,7 @@ def full_header() -> Header:
         kind_read=True,
         unreadable="application/vnd.oci.image.layer.v1.tar+encrypted",
         closing_at=NOW,
+        held_until=NOW,
         newer=("of a later version", 7),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -10,7 +9,7 @@ import pytest
 
 from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.enforcement.fuse import Fuse, FuseSlot
-from chalicelib.domain.headers.pending_action import ActionType, Holding, Order
+from chalicelib.domain.headers.pending_action import ActionType, Order
 from chalicelib.domain.images.image import Kind, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError, TransientError
@@ -177,27 +176,15 @@ def test_a_release_of_what_somebody_else_archived_says_that_it_is_left_so() -> N
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-@pytest.mark.parametrize("blown", [True, False])
-def test_a_fuse_that_would_hold_it_is_named_with_its_time_and_counts_nothing(dry_run: bool, blown: bool) -> None:
+def test_a_blown_fuse_holds_nothing_that_a_person_orders(dry_run: bool) -> None:
     story = Acting(quarantine={"max_per_hour": 1})
-    taken = (FuseSlot("another image", story.moment),)
-    story.stored.fuse = before = Fuse(taken, blown_at=story.moment if blown else None)
+    story.stored.fuse = before = Fuse((FuseSlot("another image", story.moment),), blown_at=story.moment)
     given = order(story, QUARANTINE, dry_run=dry_run)
     assert given.act is not None
-    held = given.act.held
-    assert held is not None
-    assert (held.why, held.until) == (Holding.FUSE, before.until(story.moment))
-    assert story.stored.fuse == before
-    assert "waits for the fuse" in " ".join(given.lines)
-
-
-def test_a_fuse_whose_hour_is_over_holds_nothing() -> None:
-    story = Acting(quarantine={"max_per_hour": 1})
-    long_ago = story.moment - timedelta(hours=2)
-    story.stored.fuse = Fuse((FuseSlot("another image", long_ago),), blown_at=long_ago)
-    given = order(story, QUARANTINE, dry_run=True)
-    assert given.act is not None
     assert given.act.held is None
+    story.drain()
+    assert story.storage is (StorageStatus.ACTIVE if dry_run else StorageStatus.ARCHIVED)
+    assert story.stored.fuse == before, "nor does it use it"
 
 
 def test_a_release_asks_neither_the_fuse_nor_who_runs_it() -> None:
