@@ -45,7 +45,7 @@ def done_words(effect: PendingAct, restoring: bool = False, denies: bool = False
     if effect.kind is ActionType.RELEASE and denies:
         return f"released{how}, but its repository still denies all pulls"
     if effect.kind is ActionType.UNBLOCK and denies:
-        return "no longer blocked itself, but the repository's policy still denies pulls because of other images"
+        return "given back, but its repository still denies all pulls because of others"
     return f"{_DONE[effect.kind]}{how}"
 
 

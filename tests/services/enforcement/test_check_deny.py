@@ -249,6 +249,7 @@ def test_with_two_denied_images_both_count_again_and_the_deny_leaves_with_the_la
         release_image(ref, "oncall", "needed", story)
         story.drain()
         assert (story.header(ref).denied, story.stands) == (False, left)
+        assert ("still denies all pulls because of others" in story.told[-1].title) is left
 
 
 @pytest.mark.parametrize("mode", ["enforce", "observe"])
