@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,17 +23,17 @@ from chalicelib.api.answers.image_answers import (
     TouchedAnswer,
 )
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import Call, context, find_image
+from chalicelib.api.framework.call import Call, ExpectedImages, context, find_image
 from chalicelib.api.framework.endpoint import OK, Answered, RouteGroup
 from chalicelib.api.framework.query import Query, read_query
-from chalicelib.domain.enforcement.fuse import Fuse
+from chalicelib.domain.enforcement.fuse import Fuse, share_of
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, InUseState
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.usage.blast_radius import BlastRadius
 
 if TYPE_CHECKING:
+    from chalicelib.context import AppContext
     from chalicelib.services.enforcement.give_order import Given
     from chalicelib.services.enforcement.undo_action import Undone
 
@@ -70,16 +70,21 @@ class ReleaseBody(OrderBody, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class UndoBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`action_id` as the audit log shows it. `override`: it may end another person's order."""
+    """`action_id` as the audit log shows it. `override`: it may end another person's order. `expect_images`: as of a
+    waiver, where one is given again, or a policy."""
 
     action_id: str
     reason: str
     override: bool = False
     dry_run: bool = False
+    expect_images: ExpectedImages = 0
 
 
 class ResetBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`releases`: what waits to be given back, instead of what waits to be taken away."""
+
     reason: str
+    releases: bool = False
 
 
 class NewerAnswer(msgspec.Struct, frozen=True):
@@ -140,16 +145,35 @@ class UndoneAnswer(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-class FuseAnswer(msgspec.Struct, frozen=True):
-    """`taken` of `limit` images were blocked or quarantined within the last hour. `blown_at` null: it is whole."""
+class CountAnswer(msgspec.Struct, frozen=True):
+    """`taken` of `limit` images were blocked or quarantined, or released, within the last hour; of one repository
+    `share` at most. `blown_at` null: it is whole."""
 
     limit: int
+    share: int
     taken: int
     blown_at: Moment | None
     whole_at: Moment | None
     waiting: int
     reset_at: Moment | None
     reset_by: str | None
+
+
+class ReleasesAnswer(CountAnswer, frozen=True):
+    """Of what is given back though no person has ordered it. `expected`: how many more that were counted in a plan pass
+    uncounted."""
+
+    expected: int
+
+
+class FuseAnswer(CountAnswer, frozen=True):
+    releases: ReleasesAnswer
+
+
+class ResetAnswer(FuseAnswer, frozen=True):
+    """As it is now. `sent`: how many acts that waited are on their way."""
+
+    sent: int
 
 
 def answer_given(given: Given) -> GivenAnswer:
@@ -199,15 +223,24 @@ def answer_radius(radius: BlastRadius) -> RadiusAnswer:
     )
 
 
-def answer_fuse(fuse: Fuse, policy: Policy, now: datetime) -> FuseAnswer:
-    return copied(
-        FuseAnswer,
-        fuse,
-        limit=policy.quarantine.max_per_hour,
-        taken=len(fuse.taken),
-        whole_at=fuse.until(now) if fuse.blown_at is not None else None,
-        waiting=len(fuse.waiting),
-    )
+def answer_fuse(place: AppContext) -> FuseAnswer:
+    policy, now = place.rules.current().policy, place.clock.now()
+    fuse, brake = (place.table.read_fuse(releases=releases).as_of(now) for releases in (False, True))
+    released = ReleasesAnswer(**_counted(brake, policy.release.max_per_hour, now), expected=brake.left)
+    return FuseAnswer(**_counted(fuse, policy.quarantine.max_per_hour, now), releases=released)
+
+
+def _counted(fuse: Fuse, limit: int, now: datetime) -> dict[str, Any]:
+    return {
+        "limit": limit,
+        "share": share_of(limit),
+        "taken": fuse.images,
+        "blown_at": fuse.blown_at,
+        "whole_at": fuse.until(now) if fuse.blown_at is not None else None,
+        "waiting": len(fuse.waiting_keys),
+        "reset_at": fuse.reset_at,
+        "reset_by": fuse.reset_by,
+    }
 
 
 area = RouteGroup(__name__)
@@ -259,27 +292,34 @@ def undo(call: Call[UndoBody]) -> Answered[UndoneAnswer]:
 
     body = call.body
     undone = undo_action(
-        body.action_id, call.actor, body.reason, context(), dry_run=body.dry_run, override=body.override
+        body.action_id,
+        call.actor,
+        body.reason,
+        context(),
+        dry_run=body.dry_run,
+        override=body.override,
+        expect_images=body.expect_images,
     )
     return Answered(answer_undone(body.action_id, undone), _status(undone.dry_run))
 
 
 @area.get("/v1/fuse", FuseAnswer)
 def show_fuse(query: Query) -> FuseAnswer:
-    """How many images were blocked or quarantined within the last hour, and whether any more may be."""
-    place = context()
-    now = place.clock.now()
-    return answer_fuse(place.table.read_fuse().as_of(now), place.rules.current().policy, now)
+    """How many images were blocked or quarantined, and released, within the last hour, and whether any more may be."""
+    return answer_fuse(context())
 
 
-@area.post("/v1/fuse/reset", ResetBody, FuseAnswer)
-def make_fuse_whole(call: Call[ResetBody]) -> FuseAnswer:
-    """Make the fuse whole again: what waited for it is done now. Answers the fuse as it was."""
+@area.post("/v1/fuse/reset", ResetBody, ResetAnswer)
+def make_fuse_whole(call: Call[ResetBody]) -> ResetAnswer:
+    """Make the fuse whole again: what waited for it is done now. With `releases` all that waits to be released is.
+
+    Answers the fuse as it is now, and how many acts were sent.
+    """
     from chalicelib.services.enforcement.acquire_quota import reset_fuse
 
     place = context()
-    before = reset_fuse(call.actor, call.body.reason, place)
-    return answer_fuse(before, place.rules.current().policy, place.clock.now())
+    sent = reset_fuse(call.actor, call.body.reason, place, releases=call.body.releases)
+    return ResetAnswer(**msgspec.structs.asdict(answer_fuse(place)), sent=sent)
 
 
 def _ordered(order: Callable[..., Given], call: Call[QuarantineBody] | Call[ReleaseBody]) -> Answered[GivenAnswer]:

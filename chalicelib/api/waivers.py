@@ -9,7 +9,7 @@ import msgspec
 from chalicelib.api.answers.answering import copied
 from chalicelib.api.answers.image_answers import Moment, TouchedAnswer
 from chalicelib.api.framework import parameters as p
-from chalicelib.api.framework.call import Call, Paging, context
+from chalicelib.api.framework.call import Call, ExpectedImages, Paging, context
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
 from chalicelib.api.framework.named import find_named
 from chalicelib.api.framework.query import Query
@@ -24,7 +24,8 @@ class WaiverWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What is to be waived: a vulnerability (in one package, from one rule, where they are given) or a rule.
 
     `even_if_exploited`: it excuses also what turns out to be exploited later. `allow_unmatched`: also what is in no
-    image now. `dry_run`: it is checked, and not given.
+    image now. `dry_run`: it is checked, and not given. `expect_images`: how many images a person has seen it release:
+    so many pass the brake of releases.
     """
 
     repository: str
@@ -39,6 +40,7 @@ class WaiverWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     even_if_exploited: bool = False
     allow_unmatched: bool = False
     dry_run: bool = False
+    expect_images: ExpectedImages = 0
 
 
 class WaiverAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +108,8 @@ def give_waiver(call: Call[WaiverWish]) -> GivenWaiver | Answered[GivenWaiver]:
 
     The vulnerability's id is put in the case in which it is published (`CVE-`, `GHSA-`).
 
+    More releases than `expect_images` wait for the brake (`GET /v1/fuse`).
+
     201 where there was none; 200 where it was changed, or said the same already. Every image it may touch is decided
     again; until then the verdicts stand. One that was given while a finding was not known to be exploited excuses it no
     more once it is, unless it says `even_if_exploited`. 400 for one that matches nothing, without `allow_unmatched`.
@@ -115,7 +119,7 @@ def give_waiver(call: Call[WaiverWish]) -> GivenWaiver | Answered[GivenWaiver]:
     named = (wish.repository, wish.vulnerability_id, wish.package, wish.rule)
     now = place.clock.now()
     waiver = copied(Waiver, wish, id=waiver_id(*named), created_at=now, exploited=())
-    give = Give(waiver, allow_unmatched=wish.allow_unmatched)
+    give = Give(waiver, allow_unmatched=wish.allow_unmatched, expect_images=wish.expect_images)
     done = manage_waivers(give, call.actor, place, dry_run=wish.dry_run)
     state = done.waiver.state(now)
     answer = copied(GivenWaiver, done.waiver, state=state, touched=done.touched, dry_run=wish.dry_run)

@@ -25,7 +25,7 @@ Everywhere = Annotated[
 ]
 PLAN = ("lines", "etag", "along", "radius", "touched")
 ActionId = Annotated[str, typer.Argument(help="The id of an action, as `lazaretto audit` shows it.")]
-fuse_app = typer.Typer(name="fuse", help="The fuse: how many images may be taken away in an hour.")
+fuse_app = typer.Typer(name="fuse", help="The fuse: how many images may be taken away, or given back, in an hour.")
 
 
 @with_api
@@ -98,7 +98,12 @@ def release_command(
 
 @with_api
 def undo_command(
-    api: RestApi, action_id: ActionId, reason: Reason, override: Override = False, dry_run: o.DryRun = False
+    api: RestApi,
+    action_id: ActionId,
+    reason: Reason,
+    override: Override = False,
+    dry_run: o.DryRun = False,
+    expect_images: o.ExpectImages = 0,
 ) -> None:
     """Undo one action of the audit log: a quarantine is released, a release is quarantined again.
 
@@ -106,24 +111,32 @@ def undo_command(
     waiver is ended; an ended or changed one is restored; a policy is replaced by its predecessor. An action that was
     followed by another change is not undone (exit 1).
     """
-    body = {"action_id": action_id, "reason": reason, "override": override, "dry_run": dry_run}
+    terms = {"override": override, "dry_run": dry_run, "expect_images": expect_images}
+    body = {"action_id": action_id, "reason": reason, **terms}
     api.print(api.client.post("/v1/undo", body, needs=("lines", "given")), _print_undone)
 
 
 @fuse_app.command("show")
 @with_api
 def show_command(api: RestApi) -> None:
-    """Show the fuse: exit 0 while it is whole, 1 when it has blown."""
-    fuse = api.client.get("/v1/fuse", needs=("taken", "limit", "blown_at"))
+    """Show the fuse, and the brake of releases: exit 0 while both are whole, 1 when one has blown."""
+    fuse = api.client.get("/v1/fuse", needs=("taken", "limit", "blown_at", "releases"))
     api.print(fuse, _print_fuse)
-    raise typer.Exit(output.OK if fuse["blown_at"] is None else output.NEGATIVE)
+    raise typer.Exit(output.OK if fuse["blown_at"] is fuse["releases"]["blown_at"] is None else output.NEGATIVE)
 
 
 @fuse_app.command("reset")
 @with_api
-def reset_command(api: RestApi, reason: Reason) -> None:
+def reset_command(
+    api: RestApi,
+    reason: Reason,
+    releases: Annotated[
+        bool, typer.Option("--releases", help="The brake of releases: all that waits to be released is released.")
+    ] = False,
+) -> None:
     """Reset the fuse: deferred acts are done now."""
-    api.print(api.client.post("/v1/fuse/reset", {"reason": reason}, needs=("taken", "waiting")), _print_reset)
+    reset = api.client.post("/v1/fuse/reset", {"reason": reason, "releases": releases}, needs=("sent", "releases"))
+    api.print(reset, lambda _: _print_reset(reset, releases))
 
 
 def _meant(image: str, registry: str | None, region: str | None) -> dict[str, object]:
@@ -215,17 +228,31 @@ def _named(image: dict[str, Any]) -> str:
     return f"{output.home(image)}{output.named(image)}"
 
 
-def _print_reset(before: dict[str, Any]) -> None:
-    waited = output.count(before["waiting"], "act that waited for it is", "acts that waited for it are")
-    output.say(f"The fuse is whole. {waited} done next.")
+def _print_reset(after: dict[str, Any], releases: bool) -> None:
+    sent = output.count(after["sent"], "act that waited for it is", "acts that waited for it are")
+    _print_count(after["releases"] if releases else after, releases)
+    output.say(f"{sent} done next.")
 
 
 def _print_fuse(fuse: dict[str, Any]) -> None:
-    output.say(f"{fuse['taken']} of {fuse['limit']} images were blocked or quarantined within the last hour.")
-    if fuse["blown_at"] is None:
-        output.say("The fuse is whole.")
-        return
-    blown, whole = output.when(fuse["blown_at"]), output.when(fuse["whole_at"])
-    waiting = output.count(fuse["waiting"], "act waits", "acts wait")
-    output.say(f"Blown at {blown}: {waiting} until {whole}.")
-    output.say("To let them go on before that: lazaretto fuse reset --reason WHY")
+    _print_count(fuse, False)
+    _print_count(fuse["releases"], True)
+
+
+def _print_count(count: dict[str, Any], releases: bool) -> None:
+    """What is so now, of what is taken away or of what is given back."""
+    what, name = ("released by themselves", "brake") if releases else ("blocked or quarantined", "fuse")
+    output.say(f"{count['taken']} of {count['limit']} images were {what} within the last hour.")
+    if releases and count["expected"]:
+        output.say(f"{count['expected']} more that were counted in a plan pass besides.")
+    waiting = output.count(count["waiting"], "act waits", "acts wait")
+    if count["blown_at"] is None:
+        held = f": {waiting} for their repository's share, {count['share']} images an hour" if count["waiting"] else ""
+        output.say(f"The {name} is whole{held}.")
+    else:
+        blown, whole = output.when(count["blown_at"]), output.when(count["whole_at"])
+        output.say(f"The {name} has blown at {blown}: {waiting} until {whole}.")
+    if count["waiting"]:
+        output.say(
+            f"To let them go on before that: lazaretto fuse reset{' --releases' if releases else ''} --reason WHY"
+        )

@@ -204,8 +204,9 @@ def test_what_changed_nothing_cannot_be_undone(client: Client, context: FakeCont
 
 
 def test_the_fuse_is_shown_and_reset(client: Client, context: FakeContext, ask: Ask) -> None:
-    assert ask("/v1/fuse") == {
+    whole = {
         "limit": 20,
+        "share": 5,
         "taken": 0,
         "blown_at": None,
         "whole_at": None,
@@ -213,13 +214,26 @@ def test_the_fuse_is_shown_and_reset(client: Client, context: FakeContext, ask: 
         "reset_at": None,
         "reset_by": None,
     }
+    assert ask("/v1/fuse") == {**whole, "releases": {**whole, "expected": 0}}
     context.table.fuse = Fuse(blown_at=NOW, waiting=(f"{ref(1)} QUARANTINE#4",))
     assert ask("/v1/fuse")["whole_at"] == "2026-03-10T13:01:30Z"
-    assert post(client, "/v1/fuse/reset", 200, reason="checked")["waiting"] == 1
+    answer = post(client, "/v1/fuse/reset", 200, reason="checked")
+    assert (answer["sent"], answer["waiting"], answer["blown_at"]) == (1, 0, None), "as it is now"
     assert context.outbox.sent == [("actions", Act(ref(1), "QUARANTINE#4", attempt=1))]
     assert ask("/v1/fuse")["reset_by"] == "local"
     (record,) = context.queries.records["fuse"]
     assert (record.kind, record.reason) == ("FUSE_RESET", "checked")
+
+
+def test_the_brake_of_releases_is_reset_apart_and_lets_out_all_that_waits(
+    client: Client, context: FakeContext, ask: Ask
+) -> None:
+    context.table.fuse = Fuse(blown_at=NOW)
+    context.table.brake = Fuse(blown_at=NOW, waiting=(f"{ref(1)} RELEASE#4",))
+    answer = post(client, "/v1/fuse/reset", 200, reason="checked", releases=True)
+    assert (answer["sent"], answer["releases"]["blown_at"], answer["releases"]["expected"]) == (1, None, 1)
+    assert answer["blown_at"] == ask("/v1/fuse")["blown_at"] is not None
+    assert context.outbox.sent == [("actions", Act(ref(1), "RELEASE#4", attempt=1))]
 
 
 def test_an_image_shows_what_is_done_to_it_and_what_is_still_to_be(

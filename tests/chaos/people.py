@@ -25,6 +25,7 @@ POLICY = """
 version: 1
 mode: enforce
 quarantine: {max_per_hour: 1000}
+release: {max_per_hour: 1000}
 rules:
   - {id: critical, match: {severity: {gte: CRITICAL}, fix_available: true}, decision: quarantine}
   - {id: many, match: {severity: HIGH}, count: {gte: 7}, decision: block}

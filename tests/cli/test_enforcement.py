@@ -137,7 +137,13 @@ def test_the_fuse_answers_by_its_exit_code_and_is_reset(run: Run, context: FakeC
     shown = run("fuse", "show")
     assert shown.exit_code == 1
     assert "1 act waits" in shown.stdout
-    assert json.loads(run("fuse", "reset", "--reason", "checked", "--json").stdout)["waiting"] == 1
+    assert json.loads(run("fuse", "reset", "--reason", "checked", "--json").stdout)["sent"] == 1
+    assert run("fuse", "show").exit_code == 0
+    context.table.brake = Fuse(blown_at=NOW, waiting=(f"{ref(1)} RELEASE#4",))
+    shown = run("fuse", "show")
+    assert shown.exit_code == 1
+    assert "lazaretto fuse reset --releases --reason WHY" in shown.stdout
+    assert "The brake is whole" in run("fuse", "reset", "--releases", "--reason", "checked").stdout
     assert run("fuse", "show").exit_code == 0
 
 

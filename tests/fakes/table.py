@@ -45,7 +45,7 @@ class FakeTable:
         self.deliveries: dict[tuple[Chain, str, datetime], AlertDelivery] = {}
         self.heads: dict[date, dict[Chain, Head]] = {}
         self.roots: dict[date, bytes] = {}
-        self.fuse = Fuse()
+        self.fuse, self.brake = Fuse(), Fuse()
         self.layers: dict[tuple[Repository, str], str] = {}
         self.denied: dict[Repository, DeniedDigests] = {}
         self.versions = (0, 0)
@@ -181,14 +181,18 @@ class FakeTable:
     def read_layers(self, repository: Repository, mark: str) -> str | None:
         return self.layers.get((repository, mark))
 
-    def read_fuse(self) -> Fuse:
-        return self.fuse
+    def read_fuse(self, *, releases: bool = False) -> Fuse:
+        return self.brake if releases else self.fuse
 
-    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
-        after = change(self.fuse)
-        if after != self.fuse:
+    def change_fuse(self, change: Callable[[Fuse], Fuse], *, releases: bool = False) -> Fuse:
+        former = self.read_fuse(releases=releases)
+        after = change(former)
+        if after != former:
             self._count("change_fuse")
-        self.fuse = after
+        if releases:
+            self.brake = after
+        else:
+            self.fuse = after
         return after
 
     def read_denied(self, repository: Repository) -> DeniedDigests:

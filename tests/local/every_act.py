@@ -154,15 +154,14 @@ class Acts:
         assert not any(self.header(ref).denied for ref in refs)
 
     def blow_the_fuse(self) -> None:
-        """It lets one pass within an hour; the other, and the copies of both, wait until a person makes it whole."""
-        self.apply(fuse=1)
+        """It lets one Deny pass within an hour; the other waits until a person makes it whole."""
         self.played.clock.move(timedelta(hours=2))
+        self.apply(fuse=1, shut='"team/fused-*"')
         refs = [self.push(f"team/fused-{number}", "1.0.0") for number in range(2)]
-        assert sum(self.header(ref).hold is None for ref in refs) == 1
-        self.apply()
+        assert sum(self.header(ref).denied for ref in refs) == 1
         self.played.ask("POST", "/v1/fuse/reset", {"reason": "they are meant"})
         self.played.settle()
-        assert all(self.header(ref).hold for ref in refs)
+        assert all(self.header(ref).denied for ref in refs)
 
     def replicate(self) -> None:
         """To another Region and another account: what is quarantined here is taken away there as well."""

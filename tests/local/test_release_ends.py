@@ -30,18 +30,20 @@ waivers: {max_days: 30}
 rules: [{id: critical, match: {severity: {gte: CRITICAL}}, decision: quarantine}]
 notify: [{channel: slack}]
 """
-KNOWN, OTHER, LATER = (Flaw(f"CVE-2026-4100{n}", "CRITICAL", "openssl", "3.0.1", "3.0.2", 9.8, 0.1) for n in (1, 2, 3))
+KNOWN, OTHER, LATER, EXPLOITED = (
+    Flaw(f"CVE-2026-4100{n}", "CRITICAL", "openssl", "3.0.1", "3.0.2", 9.8, 0.1) for n in (1, 2, 3, 4)
+)
 
 
 class Released:
     """An image that was quarantined for one flaw, released by a person, restored and scanned anew."""
 
-    def __init__(self, played: Played, name: str, *found_after: Flaw, **order: Any) -> None:
+    def __init__(self, played: Played, name: str, *found_after: Flaw, known: Flaw = KNOWN, **order: Any) -> None:
         self.played, home = played, Repository(ACCOUNT, REGION, f"team/{name}")
         played.ecr.create_repository(repositoryName=home.name)
         self.ref: ImageRef = Pusher(played.ecr, home).image([name.encode()], ["1.0"])
         played.settle()
-        self.finds(KNOWN)
+        self.finds(known)
         self.scan()
         assert self.storage == "ARCHIVED"
         for flaw in found_after:
@@ -131,13 +133,14 @@ def test_it_ends_for_a_flaw_that_it_was_not_given_for(played: Played) -> None:
 
 
 def test_it_ends_when_its_flaw_is_known_to_be_exploited_though_no_rule_asks_for_that(played: Played) -> None:
-    image = Released(played, "exploited")
-    inspector_of(REGION).kev[KNOWN.id] = {"dateAdded": played.clock.now().timestamp()}
+    # One of its own: what is known to be exploited is remembered for a day.
+    image = Released(played, "exploited", known=EXPLOITED)
+    inspector_of(REGION).kev[EXPLOITED.id] = {"dateAdded": played.clock.now().timestamp()}
     image.wait(days=1, minutes=10)
     image.wait(minutes=5)
     assert (image.stands, image.storage) == (False, "ARCHIVED")
-    assert f"known to be exploited: {KNOWN.id}" in image.ends[0]
-    del inspector_of(REGION).kev[KNOWN.id]
+    assert f"known to be exploited: {EXPLOITED.id}" in image.ends[0]
+    del inspector_of(REGION).kev[EXPLOITED.id]
 
 
 def test_what_the_first_scan_after_the_restore_adds_is_told_and_let_through(played: Played) -> None:

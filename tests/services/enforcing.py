@@ -18,7 +18,8 @@ from chalicelib.adapters.dynamodb.schema import shard_of
 from chalicelib.adapters.table.audit_queries import AuditQueries
 from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.audit.chain import Chain
-from chalicelib.domain.enforcement.enforcement import wanted
+from chalicelib.domain.enforcement.enforcement import is_ordered, wanted
+from chalicelib.domain.enforcement.fuse import share_of
 from chalicelib.domain.enforcement.repository_policy import canonical, has_statement, with_statement
 from chalicelib.domain.events.event import ApiCall
 from chalicelib.domain.events.message import Act, WatchDenies, WatchWaivers
@@ -63,7 +64,8 @@ class Former(msgspec.Struct):
 
 class Enforcing(World):
     """`taken`: when each act (image and effect) last made an image impossible to pull, since the last reset of the
-    fuse. `done`: the acts whose end was put into a header."""
+    fuse. `spent`: how many images each image's acts took away and when, but for those that were ordered or had been
+    quarantined before (`quarantined`). `done`: the acts whose end was put into a header."""
 
     def __init__(self, make_table: Callable[[Callable[[], datetime]], Any], seed: int = 0) -> None:
         super().__init__(make_table, seed)
@@ -72,6 +74,8 @@ class Enforcing(World):
         self.audit: Any = FakeAudit(self.stored.actions) if fake else AuditQueries(self.stored._dynamo)
         self.former = Former()
         self.taken: dict[tuple[ImageRef, str], datetime] = {}
+        self.spent: dict[ImageRef, tuple[datetime, int]] = {}
+        self.quarantined: set[ImageRef] = set()
         self.done: set[tuple[ImageRef, str]] = set()
         self.at_work: Act | None = None
         self.restoring: dict[ImageRef, datetime] = {}
@@ -263,11 +267,24 @@ class Enforcing(World):
             assert order or not needed_by, "took away what an index needs that may be pulled"
         self.met["taken by order"] += order is not None
         self.met["taken"] += 1
-        if order is not None:
-            return
         self.taken[act.ref, act.effect] = self.moment
-        lately = [key for key, at in self.taken.items() if at > self.moment - HOUR]
-        assert len(lately) <= quarantine.max_per_hour, f"the fuse let {len(lately)} pass within an hour"
+        if not is_ordered(self.header(act.ref)) and (whole or ref not in self.quarantined):
+            self._count(act.ref, whole=whole)
+        if not whole:
+            self.quarantined.add(ref)
+
+    def _count(self, ref: ImageRef, *, whole: bool) -> None:
+        limit = self.policies[-1].quarantine.max_per_hour
+        there = [one for one in self.images.values() if one.ref.home == ref.home and one.current.exists]
+        images = sum(one.current.storage is ACTIVE for one in there) if whole else 1
+        _, former = self.spent.get(ref, (self.moment, 0))
+        self.spent[ref] = self.moment, max(images, former)
+        lately = {ref: images for ref, (at, images) in self.spent.items() if at > self.moment - HOUR}
+        assert sum(lately.values()) <= limit, f"the fuse let {sum(lately.values())} pass within an hour"
+        reset_at = self.stored.read_fuse().reset_at
+        if reset_at is None or reset_at <= self.moment - HOUR:
+            mine = sum(images for other, images in lately.items() if other.home == ref.home)
+            assert mine <= share_of(limit), f"one repository had {mine} within an hour"
 
     def gives_back(self, ref: ImageRef) -> None:
         self.moment += A_CALL
@@ -317,14 +334,15 @@ class Enforcing(World):
             return False
         if header.commanded is None and self._is_exempt(header.ref):
             return False
-        return header.order is not None or header.decision is Decision.QUARANTINE
+        return header.order is not None or header.judged is Decision.QUARANTINE
 
     def _watch(self, name: str, arguments: tuple[Any, ...], answer: Any) -> None:
         super()._watch(name, arguments, answer)
         if name == "put_header" and answer.enforcement is not None and answer.enforcement.stage is Stage.DONE:
             self.done.add((answer.ref, answer.enforcement.key))
-        if name == "change_fuse" and answer.reset_at == self.moment:
+        if name == "change_fuse" and answer.reset_at == self.moment and answer == self.stored.read_fuse():
             self.taken.clear()
+            self.spent.clear()
 
     # ---- what must be so at rest
 
@@ -391,7 +409,11 @@ class Enforcing(World):
                 assert policy.quarantine.when_running == "alert"
                 assert self.runtime.blind or self._runs(ref, whole=act.kind is ActionType.BLOCK)
             case Holding.FUSE:
-                assert self.stored.read_fuse().blown_at is not None or act.held.until <= self.moment
+                fuse = self.stored.read_fuse(releases=not act.kind.takes_away)
+                waits = fuse.blown_at is not None or any(t.key == f"{ref} {act.key}" for t in fuse.over_share)
+                wide = "it waits for a person's order" in act.held.detail
+                assert waits or wide or (act.held.until is not None and act.held.until <= self.moment)
+                assert act.kind.takes_away or header.decision is Decision.QUARANTINE, "its doors are open"
             case Holding.RESTORING:
                 assert self.images[ref].current.storage is ACTIVATING
             case Holding.FAILED:

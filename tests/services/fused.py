@@ -19,11 +19,12 @@ from tests.fakes.queries import FakeOutbox
 from tests.fakes.table import FakeTable
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
-HOME = Repository("111122223333", "eu-west-1", "team/api")
 
 
-def key(number: int) -> str:
-    return f"{HOME.image(f'sha256:{number:064x}')} QUARANTINE#1"
+def key(number: int, repository: int | None = None, effect: str = "QUARANTINE#1") -> str:
+    """Each image in a repository of its own, or in this one."""
+    home = Repository("111122223333", "eu-west-1", f"team/api-{number if repository is None else repository}")
+    return f"{home.image(f'sha256:{number:064x}')} {effect}"
 
 
 class FusedTable(FakeTable):
@@ -31,12 +32,12 @@ class FusedTable(FakeTable):
 
     others: Callable[[Fuse], Fuse] | None = None
 
-    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
+    def change_fuse(self, change: Callable[[Fuse], Fuse], *, releases: bool = False) -> Fuse:
         """As DynamoDB does where another writer was faster: `change` is asked twice."""
         if self.others is not None:
             change(self.fuse)
             self.fuse, self.others = self.others(self.fuse), None
-        return super().change_fuse(change)
+        return super().change_fuse(change, releases=releases)
 
 
 class FusedContext:

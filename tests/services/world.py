@@ -45,7 +45,7 @@ from tests.fakes.runtime import FakeRuntime
 from tests.fakes.waivers import FakeWaivers
 from tests.services.aws_model import Image, basic_listing, described, inspector_listing
 from tests.services.lockstep import Worker, current, turn
-from tests.services.world_acts import WorldActs
+from tests.services.world_acts import WorldActs, WorldKeeper
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SETTLE = timedelta(seconds=60)
@@ -127,6 +127,7 @@ class World:
         self.queries: Any = self
         self.audit: Any = FakeAudit(getattr(self.stored, "actions", {}))
         self.acts: Any = WorldActs(self)
+        self.keeper: Any = WorldKeeper(self)
         self.runtime: Any = FakeRuntime(self.now)
         self.journal = FakeJournal()
         self.own_roles: tuple[str, ...] = ("arn:aws:iam::111122223333:role/lazaretto-*",)

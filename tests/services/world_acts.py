@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
-from chalicelib.errors import AbsentError, TransientError
-from tests.services.aws_model import Image
+from chalicelib.domain.reconcile.registry_listing import ImagesListed
+from chalicelib.errors import AbsentError, TooLargeError, TransientError
+from tests.services.aws_model import Image, described
 from tests.services.lockstep import turn
 
 if TYPE_CHECKING:
@@ -71,3 +72,18 @@ class WorldActs:
 
     def _tell(self, *events: Any) -> None:
         self.world.deliver(*events, delay_seconds=self.world.random.choice((0, 5, 70)))
+
+
+class WorldKeeper:
+    """Lists a repository."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def images(self, repository: Repository, most: int | None = None) -> ImagesListed:
+        turn("list images")
+        there = [i for ref, i in self.world.images.items() if ref.home == repository and i.current.exists]
+        if most is not None and len(there) > most:
+            raise TooLargeError(f"more than {most} images")
+        listed = {image.ref.digest: described(image.ref, image.current, image.pushed_at) for image in there}
+        return ImagesListed(self.world.moment, listed)

@@ -74,6 +74,7 @@ REPOSITORIES = "REPOSITORIES"
 # As JSON: an earlier version takes all texts of the repository's item but its keys for facts.
 DENIES = '"DENIES"'
 POLICY, WAIVER, SUMMARY, FUSE = "POLICY", "WAIVER", "SUMMARY", "FUSE"
+RELEASES = "RELEASES"
 WAIVER_CHANGE, WAIVER_NOTICE = "WAIVER_CHANGE", "WAIVER_NOTICE"
 
 _WORST_FIRST = tuple(sorted(Decision, key=lambda d: -d.rank))
@@ -149,8 +150,9 @@ def rollout_key() -> Item:
     return key(POLICY, "FAN_OUT")
 
 
-def fuse_key() -> Item:
-    return key(FUSE, NOW)
+def fuse_key(releases: bool = False) -> Item:
+    """`releases`: of the brake, which counts what is given back."""
+    return key(FUSE, RELEASES if releases else NOW)
 
 
 def summary_key(day: datetime | None = None) -> Item:

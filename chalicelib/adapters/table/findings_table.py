@@ -67,7 +67,7 @@ transaction |
     | layers | `REPO#…` | `LAYERS#<mark>` | `d` S digest of the image that was quarantined with them last | 1 |
     | repository | `REPO#…` | `REPOSITORY` | one attribute for each fact; `dn` B denied digests, former policy; \
 `gsi_*`, `due_*` | 1; + 1 when new, or when the first digest comes or the last one goes |
-    | fuse | `FUSE` | `NOW` | `bd` B acts of the last hour, those that wait, the last reset | 1 |
+    | fuse | `FUSE` | `NOW`, `RELEASES` | `bd` B acts of the last hour, those that wait, the last reset | 1 |
     | vulnerability | `VULN#<id>` | `<database>` | `z` B texts; `zh` B their hash; `ep` N EPSS; `ea` N its date | 1 |
     | KEV fact | `VULN#<id>` | `#KEV` | `kv` BOOL, absent for no answer; `at` N asked at | 1 |
     | summary | `SUMMARY` | `NOW`, `DAY#<date>` | `bd` B content, deflated; `at` N | 1 for each started KB |
@@ -202,12 +202,12 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         """1 unit, once a day."""
         self._heads.put_root(sealed)
 
-    def read_fuse(self) -> Fuse:
-        return self._read(fuse_key(), s.BODY, Fuse)[0]
+    def read_fuse(self, *, releases: bool = False) -> Fuse:
+        return self._read(fuse_key(releases), s.BODY, Fuse)[0]
 
-    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
+    def change_fuse(self, change: Callable[[Fuse], Fuse], *, releases: bool = False) -> Fuse:
         """1 unit for each started KB, none where nothing changes."""
-        return self._change(fuse_key(), s.BODY, Fuse, change)
+        return self._change(fuse_key(releases), s.BODY, Fuse, change)
 
     def read_denied(self, repository: Repository) -> DeniedDigests:
         return self._read(repository_key(repository), s.DENIED, DeniedDigests)[0]

@@ -96,6 +96,7 @@ _REST = (
     "unreadable",
     "closing_at",
     "door",
+    "held_until",
 )
 
 

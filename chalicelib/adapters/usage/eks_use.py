@@ -26,7 +26,6 @@ NAMED = 3
 DIGESTS_KEPT = 2_000
 STOPPED_WITHIN = timedelta(hours=24)
 NOT_COVERED = "Inspector does not scan this image, and knows what runs of scanned images only"
-WHOLE = "Inspector answers for single images, not for a whole repository"
 _SAYS = "as Inspector says"
 
 
@@ -52,7 +51,7 @@ class EksUse:
         """`client` of Inspector in the image's Region. Whatever it cannot say makes each of the clusters blind. What is
         only attached to an image that is gone is nothing that a cluster runs."""
         looked = PlaceAnswer()
-        if not subject.digests and not subject.whole:
+        if not subject.digests:
             return looked
         home = subject.ref.home
         scanned = [home.image(d) for d in sorted(subject.digests - subject.indexes)]
@@ -69,8 +68,8 @@ class EksUse:
         parts = asker.each(one, sorted(subject.digests))
         looked.join(parts)
         looked.seen_at = min((part.seen_at for part in parts if part.seen_at is not None), default=None)
-        if subject.whole or not covered:
-            looked.blind.append(_blind(clusters, WHOLE if subject.whole else NOT_COVERED))
+        if not covered:
+            looked.blind.append(_blind(clusters, NOT_COVERED))
         return looked
 
     def _covered(self, refs: Sequence[ImageRef], looked: PlaceAnswer) -> bool:

@@ -17,10 +17,11 @@ import hashlib
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 import msgspec
 from chalice.app import Request
+from msgspec import Meta
 
 from chalicelib.adapters.table.findings_queries import FindingsQueries
 from chalicelib.api.framework import parameters as p
@@ -34,6 +35,10 @@ from chalicelib.services.ports.table import RepositoryRow
 
 if TYPE_CHECKING:
     from chalicelib.context import AppContext
+
+
+ExpectedImages = Annotated[int, Meta(ge=0, le=1_000_000)]
+"""How many images a person has seen counted in a plan that are released by what is asked for."""
 
 
 def context() -> AppContext:

@@ -61,6 +61,10 @@ def _stage_option(text: str) -> Any:
 
 End = Annotated[str | None, typer.Option("--until", help="30d, 2026-12-31 (00:00 UTC), or a time with its offset.")]
 DryRun = Annotated[bool, dry_run_option("Say what would be done, and change nothing.")]
+ExpectImages = Annotated[
+    int,
+    typer.Option("--expect-images", min=0, help="Images you have counted that it releases: so many pass the brake."),
+]
 Stage = Annotated[str, _stage_option("Stage of the deployment, in the AWS environment's account and Region.")]
 StackStage = Annotated[str, _stage_option("Stage: part of every name.")]
 """For commands with options for account and Region."""

@@ -17,6 +17,7 @@ from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import Operator, operator
 from chalicelib.cli.policy.what_if import await_what_if, print_what_if
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.review import PolicyDifference, PolicyDifferenceKind, policy_differences, policy_warnings
 from chalicelib.errors import ConflictError, InputError, StoredPolicyError, TransientError
 from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
@@ -75,14 +76,20 @@ def apply_command(
     evaluated = None if skip_what_if or not differences else _evaluated(candidate, who)
     if evaluated is not None and not as_json:
         print_what_if(evaluated, SHOWN_ROWS)
+    counted = 0 if evaluated is None else _count_releases(evaluated)
+    if counted and not as_json:
+        output.say(f"As many releases as are counted here, {counted}, pass the brake; more wait: lazaretto fuse show")
     if dry_run:
         applied = AppliedPolicy(in_force, in_force)
     else:
         if asks and (in_force == 0 or differences != ()):
             _confirm()
-        applied = apply_policy(candidate.text, who.arn, who.context, after=in_force, reason=reason)
+        applied = apply_policy(
+            candidate.text, who.arn, who.context, after=in_force, reason=reason, expect_images=counted
+        )
     if as_json:
         changed = {"dry_run": dry_run, "changed": applied.changed, "version": applied.version, "former": in_force}
+        changed |= {"in_force": applied.overtaken_by or applied.version}
         output.print_json({**changed, "differences": msgspec.to_builtins(differences), "what_if": evaluated})
     else:
         _print_applied(applied, in_force, dry_run)
@@ -141,6 +148,14 @@ def _evaluated(candidate: o.Candidate, who: Operator) -> dict[str, Any]:
         raise TransientError(f"{error}. Nothing was applied; --skip-what-if applies it unseen") from error
 
 
+def _count_releases(evaluated: dict[str, Any]) -> int:
+    """How many images the what-if says are given back: those it opens, and those that it blocks and no longer
+    quarantines."""
+    totals = evaluated["totals"]
+    opened: int = totals["opens"] + totals["moves"].get(f"{Decision.QUARANTINE}>{Decision.BLOCK}", 0)
+    return opened
+
+
 def _print_difference(candidate: o.Candidate, in_force: int, differences: tuple[PolicyDifference, ...] | None) -> None:
     for warning in policy_warnings(candidate.policy):
         output.complain(f"warning: {warning}")
@@ -161,6 +176,8 @@ def print_differences(differences: Sequence[PolicyDifference]) -> None:
 def _print_applied(applied: AppliedPolicy, in_force: int, dry_run: bool) -> None:
     if dry_run:
         output.say("Dry run: nothing was changed.")
+    elif applied.overtaken_by is not None:
+        output.say(f"{_named(applied.version)} was put, and {_named(applied.overtaken_by)} is in force by now.")
     elif applied.changed:
         output.say(f"{_named(applied.version)} is in force; every image is decided by it within minutes.")
         output.say("Undo it with:", f"lazaretto policy apply --version {in_force}")

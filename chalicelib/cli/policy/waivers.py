@@ -63,6 +63,7 @@ def waive_command(
     ] = False,
     dry_run: o.DryRun = False,
     yes: Annotated[bool, o.yes_option("Do not ask.")] = False,
+    expect_images: o.ExpectImages = 0,
 ) -> None:
     """Accept a vulnerability, or the findings of a rule, in some repositories until a date.
 
@@ -88,9 +89,12 @@ def waive_command(
     if file is not None:
         if renew is not None:
             raise InputError("--import: a file is not renewed; leave --renew out")
+        if expect_images:
+            raise InputError("--expect-images: belongs to one waiver, not to --import")
         _import(file, said, how, any_package, api, dry_run=dry_run, yes=yes)
         return
     fields = _completed(_renewed(renew, said, api.client) if renew is not None else said) | how
+    fields = {**fields, "expect_images": expect_images}
     planned = api.client.post(ROUTE, {**fields, "dry_run": True}, needs=("id", "touched"))
     if dry_run:
         api.print(planned, _print_waiver)

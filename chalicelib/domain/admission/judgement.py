@@ -267,8 +267,8 @@ def _said(judged: AdmissionJudgement, policy: Policy, now: datetime) -> _Said:
 
 def _excuse(judged: AdmissionJudgement, policy: Policy) -> str | None:
     """Why nothing is done about it: to keep a pod from starting is an act as much as a quarantine is. What a person has
-    quarantined is kept out in every mode."""
-    if judged.header is not None and judged.header.ordered is not None:
+    quarantined is kept out in every mode, and what waits for the brake of releases also where it is exempt by now."""
+    if judged.header is not None and (judged.header.ordered or judged.header.braked):
         return None
     if not policy.enforcing:
         return _OBSERVES

@@ -37,11 +37,15 @@ _HELD = {
 }
 
 
-def done_words(effect: PendingAct, restoring: bool = False) -> str:
-    """`restoring`: ECR has taken the call and is not through with it."""
+def done_words(effect: PendingAct, restoring: bool = False, denies: bool = False) -> str:
+    """`restoring`: ECR has taken the call and is not through with it. `denies`: the Deny of the repository stands."""
     how = f" ({effect.method})" if effect.method else ""
     if effect.kind is ActionType.RELEASE and restoring:
         return "to be released: ECR is restoring it, which takes up to 20 minutes"
+    if effect.kind is ActionType.RELEASE and denies:
+        return f"released{how}, but its repository still denies all pulls"
+    if effect.kind is ActionType.UNBLOCK and denies:
+        return "given back, but its repository still denies all pulls because of others"
     return f"{_DONE[effect.kind]}{how}"
 
 

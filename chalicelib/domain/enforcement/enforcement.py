@@ -85,7 +85,7 @@ def wanted(header: Header, policy: Policy, needed_by: Sequence[str] = ()) -> Des
         return DesiredState(
             denied=denied, why="the order that had it quarantined is over, and the policy only observes"
         )
-    if order is None and header.decision is not Decision.QUARANTINE:
+    if order is None and header.judged is not Decision.QUARANTINE:
         by, why = (by, why) if denied else _excuse(header)
         return DesiredState(denied=denied, by=by, why=why)
     if needed_by:
@@ -105,22 +105,19 @@ def next_acts(header: Header, policy: Policy, needed_by: Sequence[str], now: dat
     desired = wanted(header, policy, needed_by)
     observed = Deferred(Holding.OBSERVE, "the policy only observes", now)
     return [
-        act if policy.enforcing or is_ordered(header, act.kind) else msgspec.structs.replace(act, held=observed)
+        act
+        if policy.enforcing or is_done_in_every_mode(header, act.kind)
+        else msgspec.structs.replace(act, held=observed)
         for act in (*_gives_back(header, desired, now), *_takes_away(header, desired, now))
     ]
 
 
-def is_ordered(header: Header, kind: ActionType) -> bool:
-    """Whether a person has the act done in every mode. To give back takes nothing from anyone; to take away has to be
-    forced."""
+def is_done_in_every_mode(header: Header, kind: ActionType) -> bool:
+    """Whether a person has the act done whatever the policy says. To give back takes nothing from anyone; to take away
+    has to be forced."""
     if kind.takes_away:
         return is_forced(header, kind)
     return is_released(header) or (kind is ActionType.RELEASE and header.hold is not None and header.hold.ordered)
-
-
-def is_commanded(header: Header, kind: ActionType) -> bool:
-    """Whether the act is the quarantine that a person has ordered: it neither waits for the fuse nor counts for it."""
-    return kind is ActionType.QUARANTINE and header.commanded is not None
 
 
 def is_forced(header: Header, kind: ActionType) -> bool:
@@ -170,6 +167,28 @@ def settled_hold(header: Header, desired: DesiredState) -> Hold | None:
     return hold if desired.quarantine or not _is_over(header) else None
 
 
+def with_hold(header: Header, hold: Hold | None, now: datetime) -> Header:
+    """When a quarantine ends is remembered: the next one within a day is no news."""
+    ended = header.hold is not None and hold is None
+    return msgspec.structs.replace(header, hold=hold, held_until=now if ended else header.held_until)
+
+
+AGAIN_WITHIN = timedelta(hours=24)
+
+
+def was_quarantined(header: Header, number: int, now: datetime) -> bool:
+    """Whether it was under quarantine within the last day, before the act `number`: who pushes it again and again uses
+    up nothing."""
+    if header.hold is not None and header.hold.number != number:
+        return True
+    return header.held_until is not None and header.held_until > now - AGAIN_WITHIN
+
+
+def is_ordered(header: Header) -> bool:
+    """Whether a person has ordered what is to be done: it neither waits for the fuse or the brake nor counts there."""
+    return header.order is not None and header.order.by != SYSTEM
+
+
 def _is_over(header: Header) -> bool:
     """What is deleted, or was restored already, needs no release."""
     return not header.exists or header.storage is StorageStatus.ACTIVE
@@ -199,11 +218,12 @@ def with_next_act(
     """
     if header.begun is not None:
         return header
-    header = msgspec.structs.replace(header, hold=settled_hold(header, wanted(header, policy, needed_by)))
+    hold = settled_hold(header, wanted(header, policy, needed_by))
+    header = with_hold(header, hold, now)
     notices = header.notices
     former, acts = header.act, next_acts(header, policy, needed_by, now)
     opened = [e for e in (former, *header.queued) if e is not None]
-    going_on = [next((e for e in opened if _goes_on(e, act, header, policy)), None) for act in acts]
+    going_on = [next((e for e in opened if _goes_on(e, act, header, policy, follows)), None) for act in acts]
     if not acts:
         # An image that is deleted and pushed again has no second grace.
         announced = () if header.exists else tuple(e for e in opened if e.held and e.held.why is Holding.GRACE)
@@ -257,7 +277,7 @@ def _told_restored(header: Header, former: PendingAct, policy: Policy, now: date
     return with_report(header, former, "restored: it can be pulled again", policy.notify, now, event=RESTORE)
 
 
-def _goes_on(former: PendingAct, act: NextAct, header: Header, policy: Policy) -> bool:
+def _goes_on(former: PendingAct, act: NextAct, header: Header, policy: Policy, follows: int | None) -> bool:
     """Whether the act waits, or is on its way, as before. What held it may be over by now."""
     if (former.kind, former.method) != (act.kind, act.method):
         return False
@@ -273,6 +293,9 @@ def _goes_on(former: PendingAct, act: NextAct, header: Header, policy: Policy) -
             return act.held is None and _has_grace(header, policy)
         case Holding.QUIET:
             return act.held is None and header.order is None
+        case Holding.FUSE:
+            # A person does not wait for it, and a new policy may have been counted.
+            return act.held is None and not is_ordered(header) and follows is None
     return act.held is None
 
 
@@ -290,7 +313,7 @@ def is_freed(before: Header, after: Header, policy: Policy) -> bool:
     if after.kind is not Kind.IMAGE or not after.exists or archive_wanted(after, policy):
         return False
     return archive_wanted(before, policy) or (
-        before.decision is Decision.QUARANTINE and before.policy_version != after.policy_version
+        before.judged is Decision.QUARANTINE and before.policy_version != after.policy_version
     )
 
 

@@ -20,6 +20,7 @@ from chalicelib.domain.headers.pending_action import (
     ActionType,
     Enforcement,
     Hold,
+    Holding,
     Order,
     PendingAct,
     PendingAction,
@@ -128,7 +129,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     that hold this image. `revived_at`: the first complete look after the image had not been scanned for a while.
     `architecture`: from a finding of Inspector's or the index that holds the image; None elsewhere, also for clean
     images. `platform`: the operating system by Inspector (`DEBIAN_12`), not a child's `os/architecture`.
-    `hold`: our quarantine, begun or in force; `denied`: in the set of digests for which its repository denies pulls;
+    `hold`: our quarantine, begun or in force; `held_until`: when the last one ended; `denied`: in the set of digests
+    for which its repository denies pulls;
     `order`: a person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `queued`: acts that
     are wanted too, and let the one in `pending` go first. `twins`: where else the digest lies, as paths: of a public
     image in private repositories, of a private one in public ones. `kind_read`: `kind` is what the manifest says, else
@@ -185,6 +187,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: str | None = None
     closing_at: datetime | None = None
     door: Door | None = None
+    held_until: datetime | None = None
     newer: tuple[object, ...] = ()
 
     @property
@@ -239,20 +242,42 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return ".".join((digest, self.decision, ordered, acted, *(mark for mark, is_so in marks.items() if is_so)))
 
     @property
-    def decision(self) -> Decision:
-        """By which every door goes: the stronger of its verdict and the order that stands. A release opens no door of
-        its own: its verdict stays what it is."""
+    def braked(self) -> PendingAct | None:
+        """The act that gives the image back and that no person has ordered, while it waits for the brake or has not
+        asked it yet: until then its doors are closed as before."""
+        if self.order is not None and self.order.kind is ActionType.RELEASE:
+            return None
+        waiting = self.acts if self.begun is None else self.queued
+        given_back = (act for act in waiting if act.kind.gives_back)
+        return next((act for act in given_back if act.held is None or act.held.why is Holding.FUSE), None)
+
+    @property
+    def judged(self) -> Decision:
+        """The stronger of its verdict and the order that stands: by it is decided what is to be done. A release opens
+        no door of its own: its verdict stays what it is."""
         if self.ordered is not None and self.kind is not Kind.ARTIFACT:
             return Decision.QUARANTINE
         return self.verdict.decision if self.verdict else Decision.PENDING
 
     @property
+    def decision(self) -> Decision:
+        """By which every door goes: the one judged, and QUARANTINE as long as the brake has not let it out."""
+        if self.braked is not None and self.kind is not Kind.ARTIFACT:
+            return Decision.QUARANTINE
+        return self.judged
+
+    @property
     def reasons(self) -> tuple[Reason, ...]:
         """Of its decision, strongest first."""
         found = self.verdict.reasons if self.verdict is not None else ()
-        if self.ordered is None or self.kind is Kind.ARTIFACT:
+        if self.kind is Kind.ARTIFACT:
             return found
-        return Reason("order", Decision.QUARANTINE, f"{self.ordered.actor}: {self.ordered.reason}"), *found
+        if self.ordered is not None:
+            return Reason("order", Decision.QUARANTINE, f"{self.ordered.actor}: {self.ordered.reason}"), *found
+        if self.braked is not None:
+            waits = "its release waits for the brake" if self.braked.held is not None else "it is about to be released"
+            return Reason("release", Decision.QUARANTINE, waits), *found
+        return found
 
     @property
     def standing(self) -> VerdictSummary:

@@ -40,6 +40,11 @@ class ActionType(StrEnum):
         """Whether it makes an image impossible to pull: only such acts ask who runs it, and count for the fuse."""
         return self in (ActionType.QUARANTINE, ActionType.BLOCK)
 
+    @property
+    def gives_back(self) -> bool:
+        """Whether it makes an image possible to pull: such acts count for the brake."""
+        return self in (ActionType.RELEASE, ActionType.UNBLOCK)
+
 
 def queue_of(key: str) -> str:
     """The queue whose function does what the effect of this key (`QUARANTINE#3`, `ALERT#7`) asks for."""
@@ -51,10 +56,10 @@ class Holding(StrEnum):
 
     OBSERVE (`enforcement.next_acts`) is recorded and not reported. GRACE (`enforcement.with_next_act`): people are told
     when it will be done, and may prevent it until then. QUIET (`check_preconditions`): a pull that no look-up explains
-    delays it; people are told once. RUNNING and FUSE (`check_preconditions`): people are
-    told once, of the fuse by one alert of its own. RESTORING (both): told when it takes too long. FAILED: the registry
-    could not be read (`enforce_verdict`), does not have the image (`check_preconditions`, not told), or refused
-    (`finish_act.fail_act`); told once.
+    delays it; people are told once. RUNNING and FUSE (`check_preconditions`): people are told once, of the fuse and the
+    brake by one alert of its own. RESTORING (both): told when it takes too long. FAILED: the registry could not be read
+    (`enforce_verdict`), does not have the image (`check_preconditions`, not told), or refused (`finish_act.fail_act`);
+    told once.
     """
 
     OBSERVE = "OBSERVE"

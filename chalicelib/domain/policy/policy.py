@@ -33,6 +33,7 @@ from chalicelib.domain.policy.section import (
     Exempt,
     PositiveDays,
     Quarantine,
+    Release,
     Replication,
     Retention,
     Route,
@@ -259,6 +260,7 @@ class PolicyDocument(ConditionPart, frozen=True):
     history_days: PositiveDays = 90
     sla_days: SlaDays = SlaDays()
     quarantine: Quarantine = Quarantine()
+    release: Release = Release()
     in_use: UseLookup = UseLookup()
     admission: Doors = Doors()
     rules: Annotated[tuple[Rule, ...], Meta(max_length=200)] = ()

@@ -95,6 +95,13 @@ class Quarantine(ConditionPart, frozen=True):
     grace_minutes: Annotated[int, Meta(ge=0, le=10_080)] = 0
 
 
+class Release(ConditionPart, frozen=True):
+    """How many images in an hour are given back because a verdict changed. What a person orders, or has seen counted in
+    a plan, passes besides."""
+
+    max_per_hour: Annotated[int, Meta(ge=1, le=1_000)] = 20
+
+
 PlaceWord = Literal["app-runner", "sagemaker", "codebuild"]
 
 

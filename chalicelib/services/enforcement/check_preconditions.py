@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from chalicelib.domain.enforcement.enforcement import RESTORE_ASKED_EVERY, is_commanded, is_forced
+from chalicelib.domain.enforcement.enforcement import RESTORE_ASKED_EVERY, is_forced
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, PendingAct
 from chalicelib.domain.images.image import PASSING, InUse, InUseState
@@ -32,10 +32,10 @@ def check_preconditions(
     policy: Policy,
     now: datetime,
     quiet_until: datetime | None,
-    acquire_quota: Callable[[], datetime | None],
+    acquire_quota: Callable[[], Deferred | None],
 ) -> Deferred | None:
     """None: it is to be done. `header.in_use` was looked up just now. `quiet_until`: until when a pull delays it. The
-    fuse is asked last: it counts who asks."""
+    fuse (of what gives back the brake) is asked last: it counts who asks."""
     former = effect.held
     if former is not None and former.why is Holding.OBSERVE:
         return former
@@ -46,15 +46,14 @@ def check_preconditions(
     if state.detail is None and effect.kind is not ActionType.UNBLOCK:
         return Deferred(Holding.FAILED, "the registry does not have the image (any more)", now, now + GONE_AGAIN)
     if not effect.kind.takes_away:
-        return None
+        return acquire_quota()
     if (running := is_running(header.in_use, policy)) is not None and not is_forced(header, effect.kind):
         return Deferred(Holding.RUNNING, running, now, now + _asked_again(header.in_use, former, now))
     if quiet_until is not None and now < quiet_until and policy.quarantine.when_running == "alert":
         end = f"{quiet_until:%Y-%m-%d %H:%M} UTC"
         said = f"no place that was asked runs it, but it was pulled after its push day: it waits until {end}"
         return Deferred(Holding.QUIET, said, now, min(quiet_until, now + QUIET_AGAIN))
-    whole_at = None if is_commanded(header, effect.kind) else acquire_quota()
-    return None if whole_at is None else Deferred(Holding.FUSE, "the fuse has blown", now, whole_at)
+    return acquire_quota()
 
 
 def is_running(use: InUse, policy: Policy) -> str | None:

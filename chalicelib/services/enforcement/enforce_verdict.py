@@ -9,22 +9,23 @@ clock, and is announced when it is news.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import partial
 
 import msgspec
 
 from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.enforcement.act_words import held_words, would_words
-from chalicelib.domain.enforcement.enforcement import ARCHIVE, is_commanded, is_forced
+from chalicelib.domain.enforcement.enforcement import ARCHIVE, is_forced, is_ordered, was_quarantined
 from chalicelib.domain.enforcement.pull_brake import braked_until
 from chalicelib.domain.events.message import Act
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Hold, Holding, PendingAct, Stage
-from chalicelib.domain.images.image import ImageRef, InUseState, Kind
+from chalicelib.domain.images.image import ImageRef, InUseState, Kind, StorageStatus
 from chalicelib.domain.images.verdict import Reason
 from chalicelib.domain.tampering.tampering import layers_mark
-from chalicelib.errors import ConflictError, TransientError, UpstreamError
+from chalicelib.errors import ConflictError, TooLargeError, TransientError, UpstreamError
 from chalicelib.services.assessment.write_header import decide_image, desired_state, members_of, send_again
 from chalicelib.services.enforcement.acquire_quota import acquire_quota
 from chalicelib.services.enforcement.check_preconditions import check_preconditions, is_running
@@ -93,6 +94,8 @@ UNREAD_AGAIN = timedelta(minutes=15)
 PATIENCE = 5
 """Attempts after which AWS that does not answer is a failure that people are told of."""
 BUSY_SECONDS = 3.0
+MOST_DENIED = 5_000
+"""Images of a repository of which pulls are denied: beside each, who runs it is asked."""
 
 
 def enforce_verdict(act: Act, context: Context, *, fresh: bool = True, redelivered: bool = False) -> None:
@@ -132,20 +135,22 @@ class _Doing:
         """Sees what is so now, decides by it, and goes on only with what is still to be done and is safe."""
         try:
             state = read_state(before, wished.kind, self.context)
+            reach = self._reach(before, wished)
         except UpstreamError as e:
             self._be_patient(e)
             now = self.context.clock.now()
             held = Deferred(Holding.FAILED, f"the registry cannot be read: {e}", now, now + UNREAD_AGAIN)
             hold_act(before, before, wished, held, None, self.rules, self.context)
             return
-        after = self._decided(before, wished, state)
+        after = self._decided(before, wished, state, reach)
         effect = after.act
         if effect is None or effect.key != wished.key:
             put_act(before, after, self.rules, self.context)
             return
         now, policy = self.context.clock.now(), self.rules.policy
         quiet_until = braked_until(after, self._reasons(after), policy) if effect.kind.takes_away else None
-        held_by = check_preconditions(after, effect, state, policy, now, quiet_until, lambda: self._ask_fuse(effect))
+        asks = partial(self._ask_fuse, after, effect, state, reach)
+        held_by = check_preconditions(after, effect, state, policy, now, quiet_until, asks)
         if held_by is not None:
             hold_act(before, after, effect, held_by, state, self.rules, self.context)
             return
@@ -183,11 +188,25 @@ class _Doing:
         claimed = msgspec.structs.replace(header, enforcement=mine, hold=hold)
         return put_act(header, claimed, self.rules, self.context, sends=False)
 
-    def _decided(self, before: Header, wished: PendingAct, state: RegistryState) -> Header:
+    def _reach(self, header: Header, wished: PendingAct) -> frozenset[str] | None:
+        """The digests that a Deny of the repository keeps from being pulled; None: more than MOST_DENIED. Raises
+        TransientError, UpstreamError."""
+        if wished.kind is not ActionType.BLOCK:
+            return frozenset()
+        try:
+            listed = self.context.keeper.images(header.ref.home, MOST_DENIED).images
+        except TooLargeError:
+            return None
+        return frozenset(digest for digest, one in listed.items() if one.storage is StorageStatus.ACTIVE)
+
+    def _decided(
+        self, before: Header, wished: PendingAct, state: RegistryState, reach: frozenset[str] | None
+    ) -> Header:
         known = observed(before, state)
         if wished.kind.takes_away:
             tags = state.detail.tags if state.detail is not None else ()
-            in_use = find_use(known, self.context, whole=wished.kind is ActionType.BLOCK, tags=tags)
+            whole = wished.kind is ActionType.BLOCK
+            in_use = find_use(known, self.context, whole=whole, images=reach, tags=tags)
             known = msgspec.structs.replace(known, in_use=msgspec.structs.replace(in_use, left_out=()))
         document = self.context.table.read_document(known.ref)
         return decide_image(known, document, self.rules, self.context.clock.now(), self.context)
@@ -195,7 +214,12 @@ class _Doing:
     def _still_to_be_done(self, header: Header, effect: PendingAct, state: RegistryState) -> bool:
         """As if it had not been begun: the next act would be the same, nothing that runs would break, and the fuse lets
         it pass. It is asked again: who had begun it may have been dead for hours."""
-        after = self._decided(msgspec.structs.replace(header, enforcement=None), effect, state)
+        try:
+            reach = self._reach(header, effect)
+        except UpstreamError as e:
+            self._be_patient(e)
+            return False
+        after = self._decided(msgspec.structs.replace(header, enforcement=None), effect, state, reach)
         act = after.act
         if act is None or act.kind is not effect.kind:
             return False
@@ -203,9 +227,8 @@ class _Doing:
             return False
         if not effect.kind.takes_away or is_forced(after, effect.kind):
             return True
-        if is_running(after.in_use, self.rules.policy) is not None:
-            return False
-        return is_commanded(after, effect.kind) or self._ask_fuse(effect) is None
+        running = is_running(after.in_use, self.rules.policy)
+        return running is None and self._ask_fuse(after, effect, state, reach) is None
 
     def _begin(
         self, before: Header, after: Header, effect: PendingAct, state: RegistryState
@@ -300,11 +323,23 @@ class _Doing:
         if isinstance(error, TransientError) and self.act.attempt < PATIENCE:
             raise error
 
-    def _ask_fuse(self, effect: PendingAct) -> datetime | None:
-        key, limit = f"{self.act.ref} {effect.key}", self.rules.policy.quarantine.max_per_hour
-        return acquire_quota(key, limit, self.context)
+    def _ask_fuse(
+        self, header: Header, effect: PendingAct, state: RegistryState, reach: frozenset[str] | None
+    ) -> Deferred | None:
+        """What a person has ordered, and what was under quarantine within a day, is not counted; nor is a digest more
+        of a Deny that stands, which takes nothing more away."""
+        key, releases, policy = f"{self.act.ref} {effect.key}", not effect.kind.takes_away, self.rules.policy
+        quarantines, now, images = effect.kind is ActionType.QUARANTINE, self.context.clock.now(), 1
+        if is_ordered(header) or (quarantines and was_quarantined(header, effect.number, now)):
+            return None
+        if effect.kind is ActionType.BLOCK:
+            images = MOST_DENIED + 1 if reach is None else len(reach)
+            if state.denies or not images:
+                return None
+        limit = (policy.release if releases else policy.quarantine).max_per_hour
+        return acquire_quota(key, limit, self.context, images=images, releases=releases)
 
 
 def _hold(header: Header, effect: PendingAct, state: RegistryState) -> Hold:
     """As it is once the act is done, since the reading before it."""
-    return Hold(ARCHIVE, effect.number, state.at, ordered=is_commanded(header, effect.kind))
+    return Hold(ARCHIVE, effect.number, state.at, ordered=header.commanded is not None)

@@ -14,7 +14,7 @@ from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
 from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.enforcement.act_words import GIVEN_UP, done_words, given_up_words
-from chalicelib.domain.enforcement.enforcement import is_freed
+from chalicelib.domain.enforcement.enforcement import is_freed, with_hold
 from chalicelib.domain.events.message import CheckDeny, Metric
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Holding, PendingAct, Stage
@@ -103,7 +103,7 @@ def finish_act(
         document = context.table.read_document(header.ref)
         after = _as_quiet(decide_image(known, document, attempt.rules, now, context), effect)
         restoring = after.storage is StorageStatus.ACTIVATING
-        done = done_words(effect, restoring) + (f"; {note}" if note else "")
+        done = done_words(effect, restoring, state.denies or after.denied) + (f"; {note}" if note else "")
         said = done if reached else given_up_words(effect, note or GIVEN_UP)
         after = with_report(after, effect, said, attempt.rules.policy.notify, now, event=event, always=note is not None)
         return _changed(header, with_due(after, now), attempt.rules, context)
@@ -137,7 +137,9 @@ def _changed(before: Header, after: Header, rules: Rules, context: Context) -> H
     moved = after.kind is Kind.IMAGE and (before.storage, before.activated_at) != (after.storage, after.activated_at)
     freed = is_freed(before, after, rules.policy)
     refresh_at = context.clock.now() + context.consistency_delay if after.exists and (moved or freed) else None
-    return HeaderChange(after, refresh_at=refresh_at)
+    # Its indexes turn as the brake lets it out: they are left to the summary that it is left to.
+    quiet = before.act is not None and before.act.quiet
+    return HeaderChange(after, refresh_at=refresh_at, quiet=quiet)
 
 
 def fail_act(
@@ -195,7 +197,7 @@ def _applied(header: Header, effect: PendingAct, state: RegistryState, context: 
     if not reached:
         return msgspec.structs.replace(known, hold=None) if effect.kind is ActionType.QUARANTINE else known
     released = effect.kind is ActionType.RELEASE and detail is not None and detail.storage is StorageStatus.ACTIVE
-    return msgspec.structs.replace(known, hold=None) if released else known
+    return with_hold(known, None, state.at) if released else known
 
 
 def _is_denied(header: Header, effect: PendingAct, state: RegistryState, context: Context) -> bool:

@@ -20,7 +20,7 @@ from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
 from chalicelib.domain.enforcement.act_report import compose_forced_alert
 from chalicelib.domain.enforcement.act_words import order_words, planned_words, registry_words
-from chalicelib.domain.enforcement.enforcement import Closing, is_commanded, is_forced, with_next_act
+from chalicelib.domain.enforcement.enforcement import Closing, is_forced, is_ordered, was_quarantined, with_next_act
 from chalicelib.domain.enforcement.order_records import archived_by_retention, changes_since
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header, Rules
@@ -259,6 +259,9 @@ def put_order(
     word = spoken or order
     assert word is not None
     undo = _record(before, word, order, kind, context)
+    if order is None and before.ordered is not None and word.by != SYSTEM:
+        # What follows from the end of an order has no order of its own, and is a person's word all the same.
+        context.table.change_fuse(lambda brake: brake.let(str(before.ref), word.at), releases=True)
     said, found = Delivery("order", Decide(before.ref, "order")), before
 
     def is_outdated() -> bool:
@@ -360,7 +363,7 @@ def _restoring(header: Header, order: Order | None, context: Context) -> Order |
 
 
 def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: Context) -> Header:
-    """With what would hold the act if it were done now; the fuse is read and not asked, so that it counts nothing."""
+    """With what would hold the act if it were done now; the fuse holds nothing that a person orders."""
     act, now = header.act, context.clock.now()
     if act is None or act.held is not None or not act.kind.takes_away:
         return header
@@ -373,10 +376,10 @@ def _would_hold(
 ) -> Deferred | None:
     if (running := is_running(radius.in_use, rules.policy)) is not None and not is_forced(header, act.kind):
         return Deferred(Holding.RUNNING, running, now)
-    if is_commanded(header, act.kind):
+    if is_ordered(header) or (act.kind is ActionType.QUARANTINE and was_quarantined(header, act.number, now)):
         return None
     fuse = context.table.read_fuse().as_of(now)
-    if fuse.blown_at is not None or len(fuse.taken) >= rules.policy.quarantine.max_per_hour:
+    if fuse.blown_at is not None or fuse.images >= rules.policy.quarantine.max_per_hour:
         return Deferred(Holding.FUSE, "the fuse has blown", now, fuse.until(now))
     return None
 

@@ -24,7 +24,7 @@ from chalicelib.services.waivers.manage_waivers import End, Give, Managed, manag
 
 
 def undo_policy(
-    record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool = False
+    record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool = False, expect_images: int = 0
 ) -> AppliedPolicy:
     """`version` of the answer is in force then. Raises ConflictError with the reason why it cannot be undone."""
     undone, current = record.policy_version, context.table.read_versions()[0]
@@ -38,12 +38,14 @@ def undo_policy(
         if dry_run:
             context.rules.policy_of(text)
             return AppliedPolicy(undone + 1, undone)
-        return apply_policy(text, by, context, after=undone, reason=reason)
+        return apply_policy(text, by, context, after=undone, reason=reason, expect_images=expect_images)
     except PolicyError as error:
         raise ConflictError(f"policy {former} would not load any more: {error}") from error
 
 
-def undo_waiver(record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool = False) -> Managed:
+def undo_waiver(
+    record: ActionRecord, by: str, reason: str, context: Context, *, dry_run: bool = False, expect_images: int = 0
+) -> Managed:
     """Undone already, it changes nothing. Raises ConflictError with the reason why it cannot be undone."""
     former, put = record.waivers or (None, None)
     subject = put or former
@@ -59,7 +61,7 @@ def undo_waiver(record: ActionRecord, by: str, reason: str, context: Context, *,
         return manage_waivers(End(subject.id, reason, put), by, context, dry_run=dry_run)
     again = msgspec.structs.replace(former, created_at=context.clock.now())
     try:
-        return manage_waivers(Give(again, reason, put), by, context, dry_run=dry_run)
+        return manage_waivers(Give(again, reason, put, expect_images=expect_images), by, context, dry_run=dry_run)
     except ParameterError as error:
         raise ConflictError(f"the waiver {subject.id} cannot be given again: {error}") from error
 
@@ -82,20 +84,31 @@ class Undone(msgspec.Struct, frozen=True):
 
 
 def undo_action(
-    action_id: str, by: str, reason: str, context: Context, *, dry_run: bool = False, override: bool = False
+    action_id: str,
+    by: str,
+    reason: str,
+    context: Context,
+    *,
+    dry_run: bool = False,
+    override: bool = False,
+    expect_images: int = 0,
 ) -> Undone:
-    """`override`: it may end another person's order. Raises ParameterError (no such id can be), NotFoundError,
-    ConflictError (an action nothing can undo)."""
+    """`override`: it may end another person's order. `expect_images`: how many a person has seen counted that a waiver
+    or a policy releases. Raises ParameterError (no such id can be), NotFoundError, ConflictError (an action nothing can
+    undo)."""
     checked(reason)
     record = context.queries.find_action(action_id)
     if record is None:
         raise NotFoundError(f"there is no action {action_id}")
     if record.kind in (ActionKind.WAIVE, ActionKind.UNWAIVE):
-        lines = _waiver_lines(record, undo_waiver(record, by, reason, context, dry_run=dry_run))
+        managed = undo_waiver(record, by, reason, context, dry_run=dry_run, expect_images=expect_images)
+        lines = _waiver_lines(record, managed)
         return Undone(record, None, lines, dry_run)
     if record.kind == ActionKind.POLICY:
-        applied = undo_policy(record, by, reason, context, dry_run=dry_run)
+        applied = undo_policy(record, by, reason, context, dry_run=dry_run, expect_images=expect_images)
         words = f"What policy {record.policy_version - 1} says is in force as policy {applied.version}."
+        if applied.overtaken_by is not None:
+            words = f"Policy {applied.version} was put, and policy {applied.overtaken_by} is in force by now."
         return Undone(record, None, (f"{words} Every image is decided again.",), dry_run)
     terms = Terms(override=override)
     given = _undo_act(record, action_id, by, reason, context, dry_run=dry_run, terms=terms)

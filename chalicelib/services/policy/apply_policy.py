@@ -69,18 +69,23 @@ def _name(version: int) -> str:
 
 
 class AppliedPolicy(msgspec.Struct, frozen=True):
-    """`version` is in force now, `former` was before; equal where there was nothing to do."""
+    """`version` was put, `former` was in force before; equal where there was nothing to do. `overtaken_by`: the policy
+    that is in force by now instead, as it is read afterwards; None: `version` is."""
 
     version: int
     former: int
+    overtaken_by: int | None = None
 
     @property
     def changed(self) -> bool:
         return self.version != self.former
 
 
-def apply_policy(text: str, by: str, context: Context, *, after: int | None = None, reason: str = "") -> AppliedPolicy:
+def apply_policy(
+    text: str, by: str, context: Context, *, after: int | None = None, reason: str = "", expect_images: int = 0
+) -> AppliedPolicy:
     """`by`: who applies it. `after`: only on top of the policy of this number, which is the one that was looked at.
+    `expect_images`: how many images that person has seen it release: so many pass the brake of releases.
 
     A policy that says what the stored one says is not put again; the one that came with the bundle is no stored one.
     One that is stored and does not load any more is replaced like any other. Raises PolicyError for a text that does
@@ -97,5 +102,9 @@ def apply_policy(text: str, by: str, context: Context, *, after: int | None = No
         record_policy(stored, context)
     version = context.rules.put_policy(text, by, after=after)
     record_policy(context.rules.read_policy(version), context, reason)
+    if expect_images:
+        now = context.clock.now()
+        context.table.change_fuse(lambda brake: brake.expect(expect_images, now), releases=True)
     context.outbox.send("sweeps", PolicyRollout())
-    return AppliedPolicy(version, former)
+    in_force = context.table.read_versions()[0]
+    return AppliedPolicy(version, former, in_force if in_force != version else None)

@@ -319,9 +319,10 @@ class Table(Protocol):
     def put_root(self, sealed: DayRoot) -> None:
         """Once for each day. Raises ConflictError where the day has another root."""
 
-    def read_fuse(self) -> Fuse: ...
+    def read_fuse(self, *, releases: bool = False) -> Fuse:
+        """`releases`: the brake, which counts what is given back."""
 
-    def change_fuse(self, change: Callable[[Fuse], Fuse]) -> Fuse:
+    def change_fuse(self, change: Callable[[Fuse], Fuse], *, releases: bool = False) -> Fuse:
         """Puts what `change` makes of it, on condition that no other writer did. It may be called more than once."""
 
     def read_denied(self, repository: Repository) -> DeniedDigests: ...

@@ -22,17 +22,21 @@ def find_use(
     context: Context,
     *,
     whole: bool = False,
+    images: Collection[str] | None = (),
     tags: Collection[str] = (),
     since: datetime | None = None,
 ) -> InUse:
     """Looked up now, by looks that were begun at or after `since`. A platform's image runs where its index does, an
-    index where any of its images does; `whole`: whatever runs any image of the repository counts. `tags`: those that
+    index where any of its images does; `whole`: whatever runs any image of the repository counts, and each of `images`
+    is asked about, all that can be pulled from it by digest (None: more than could be listed). `tags`: those that
     the registry names the image by now; those of its indexes and images are asked for, because a tag may have moved
     before an event told of it. Raises what the table raises; places that fail are `blind`."""
     subject = subject_of(header, relatives_of(header, context), whole=whole)
-    unread: list[str] = []
-    others = subject.digests - {header.ref.digest}
+    unread: list[str] = [] if images is not None else [TOO_MANY]
+    others = subject.digests - {header.ref.digest} if not whole else ()
     named = _tried(TAGS_NOW, lambda: context.registry.tags_now(header.ref.home, others), unread) if others else None
+    if whole and images is not None:
+        subject = _of_images(subject, images, context)
     asked = msgspec.structs.replace(subject, tags=subject.tags | frozenset(tags) | (named or frozenset()))
     use = context.runtime.in_use(asked, since)
     if not unread:
@@ -46,6 +50,18 @@ def find_running(header: Header, context: Context) -> InUse:
     believed of a tag. Who moves one to a new image makes that no image that runs."""
     subject = subject_of(header, relatives_of(header, context))
     return context.runtime.in_use(msgspec.structs.replace(subject, tags=frozenset(), pinned=True))
+
+
+def _of_images(subject: Subject, images: Collection[str], context: Context) -> Subject:
+    """What each is, as far as it is known: no scanner knows an index or what goes with an image."""
+    kinds = {one.ref.digest: one.kind for one in context.table.headers_of(subject.ref.home)}
+    attached = frozenset(digest for digest in images if kinds.get(digest) is Kind.ARTIFACT)
+    return msgspec.structs.replace(
+        subject,
+        digests=frozenset(images) - attached,
+        indexes=frozenset(digest for digest in images if kinds.get(digest) is Kind.INDEX),
+        attached=attached,
+    )
 
 
 def relatives_of(header: Header, context: Context) -> Sequence[Header]:
@@ -76,6 +92,7 @@ def _images(header: Header) -> list[str]:
 
 
 TAGS_NOW = "the tags of its indexes and images"
+TOO_MANY = "the images of its repository: there are too many"
 HEADERS_READ = 5000
 WALKED_FOR = timedelta(seconds=5)
 T = TypeVar("T")

@@ -70,12 +70,14 @@ TRIES = 3
 class Give(msgspec.Struct, frozen=True):
     """`waiver.id` is `waiver_id` of what it names: a waiver for the same that is stored is changed. `why`: what is to
     be recorded beside its own reason. `instead_of`: only where this one is stored (None: none); then it is brought back
-    as it is, and what it touches is not looked up. `allow_unmatched` False: only where it touches something."""
+    as it is, and what it touches is not looked up. `allow_unmatched` False: only where it touches something.
+    `expect_images`: how many a person has seen counted that it releases."""
 
     waiver: Waiver
     why: str = ""
     instead_of: Waiver | msgspec.UnsetType | None = msgspec.UNSET
     allow_unmatched: bool = True
+    expect_images: int = 0
 
 
 class End(msgspec.Struct, frozen=True):
@@ -130,6 +132,9 @@ def _give(wish: Give, actor: str, context: Context, dry_run: bool) -> Managed:
             context.outbox.send("sweeps", WaiversChanged())
         return Managed(former, new=False, changed=False, touched=touched)
     if not dry_run:
+        if wish.expect_images:
+            now = context.clock.now()
+            context.table.change_fuse(lambda brake: brake.expect(wish.expect_images, now), releases=True)
         _put(former, waiver, actor, wish.why, policy_version, context)
     return Managed(waiver, new=former is None, changed=True, touched=touched)
 

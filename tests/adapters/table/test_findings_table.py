@@ -137,6 +137,7 @@ def full_header() -> Header:
         unreadable="application/vnd.oci.image.layer.v1.tar+encrypted",
         closing_at=NOW,
         door=Door(NOW, True, True, next(at), next(at), next(at), next(at), True),
+        held_until=NOW,
         newer=("of a later version", 7),
     )
 

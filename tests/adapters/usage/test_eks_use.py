@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.usage.eks_use import NOT_COVERED, WHOLE
+from chalicelib.adapters.usage.eks_use import NOT_COVERED
 from chalicelib.adapters.usage.runtime import AwsRuntime
 from chalicelib.domain.images.image import InUse, InUseState
 from chalicelib.services.ports.registry import Subject
@@ -168,11 +168,14 @@ def test_an_image_that_inspector_does_not_want_to_be_asked_about_is_a_failure(es
     assert use_of(estate).state is InUseState.UNKNOWN
 
 
-def test_a_whole_repository_cannot_be_asked_about(estate: Estate):
+def test_of_a_whole_repository_each_image_is_asked_about(estate: Estate):
+    whole = Subject(REF, frozenset({IMAGE, OTHER}), frozenset(), whole=True)
     estate.home.cover(REF)
-    whole = Subject(REF, frozenset({IMAGE}), frozenset(), whole=True)
-    use = AwsRuntime(estate.client, lambda: NOW).in_use(whole)
-    assert use.blind == (f"EKS cluster apps cannot be asked: {WHOLE}",)
+    assert AwsRuntime(estate.client, lambda: NOW).in_use(whole).blind, "the other one is not covered"
+    estate.home.cover(PLACE.image(OTHER))
+    assert AwsRuntime(estate.client, lambda: NOW).in_use(whole).state is InUseState.NO
+    runs(estate, workload(), digest=OTHER)
+    assert AwsRuntime(estate.client, lambda: NOW).in_use(whole).state is InUseState.YES
 
 
 def test_three_clusters_are_named_and_the_others_counted(estate: Estate):

@@ -135,6 +135,44 @@ def test_what_it_would_do_to_the_images_is_shown_before_it_is_applied(apply: App
     assert "what-if" not in apply(FIRST.replace("block", "warn"), "--skip-what-if").stdout
 
 
+def test_as_many_releases_as_were_shown_pass_the_brake_and_none_that_nobody_has_seen(
+    apply: Apply, context: AppContext
+) -> None:
+    for number in range(3):
+        image(context, number)
+    quarantining = FIRST.replace("decision: block", "decision: quarantine")
+    left = []
+    for text, unseen in ((quarantining, ""), (FIRST, ""), (SECOND, "--skip-what-if"), (FIRST, ""), (SECOND, "")):
+        result = apply(text, *filter(None, [unseen]))
+        for number in range(3):
+            receive_batch([Delivery(str(number), Decide(ref(number), "policy"))], context)
+        now = context.clock.now()
+        left.append((context.table.read_fuse(releases=True).as_of(now).left, "pass the brake" in result.stdout))
+    assert left == [(0, False), (3, True), (3, False), (3, False), (6, True)]
+
+
+def test_a_policy_that_another_has_overtaken_is_not_said_to_be_in_force(
+    apply: Apply, context: AppContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = policy_apply.apply_policy
+
+    def overtaken(text: str, by: str, place: Any, **how: Any) -> Any:
+        monkeypatch.setattr(policy_apply, "apply_policy", put)
+        outbox = place.outbox
+        send_too = outbox.send
+
+        def send(*arguments: Any, **named: Any) -> None:
+            monkeypatch.setattr(outbox, "send", send_too)
+            place.rules.put_policy(SECOND, "somebody else")
+            send_too(*arguments, **named)
+
+        monkeypatch.setattr(outbox, "send", send)
+        return put(text, by, place, **how)
+
+    monkeypatch.setattr(policy_apply, "apply_policy", overtaken)
+    assert "policy 1 was put, and policy 2 is in force by now" in apply(FIRST).stdout
+
+
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
 @pytest.mark.parametrize("consent", [[], ["--yes"], ["--yes", "--reason", " "], ["--reason", "as agreed"]])
 def test_without_a_terminal_only_yes_with_a_reason_applies_it(

@@ -23,7 +23,7 @@ from chalicelib.domain.admission.judgement import (
     admit_unjudged,
     named_images,
 )
-from chalicelib.domain.headers.pending_action import ActionType, Order
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Holding, Order, PendingAct
 from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.names import RegistryPlace, private_registry
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict, VerdictSummary
@@ -322,6 +322,16 @@ def test_an_image_nobody_has_heard_of_is_let_in_where_its_registry_is_not_watche
     assert told(AdmissionJudgement(read_image("nginx:1.25"), watched=False))[2] == (
         "nginx:1.25 is of no registry that Lazaretto watches: not judged",
     )
+
+
+def test_what_waits_for_the_brake_of_releases_is_not_let_in_though_its_repository_is_exempt_by_now() -> None:
+    held = PendingAct(ActionType.RELEASE, 2, NOW, held=Deferred(Holding.FUSE, "too many releases in an hour", NOW))
+    for repository in ("team/api", "mirror/api"):
+        why = f"{repository}:1.4.2 is QUARANTINE: release (its release waits for the brake)"
+        assert told(judged(Decision.ALLOW, repository=repository, pending=(held,)))[:2] == (
+            False,
+            f"{why}; see: lazaretto image {ECR}/{repository}:1.4.2",
+        )
 
 
 def test_an_image_that_was_deleted_is_not_let_in() -> None:

@@ -15,6 +15,7 @@ from chalicelib.domain.enforcement.enforcement import (
     is_freed,
     next_acts,
     wanted,
+    was_quarantined,
     with_next_act,
 )
 from chalicelib.domain.headers.header import Header
@@ -101,6 +102,64 @@ def test_a_rule_that_asks_for_the_repositorys_policy_denies_pulls_and_no_other_d
 def test_an_artifact_and_a_public_image_are_never_touched() -> None:
     assert act(image(kind=Kind.ARTIFACT)) is None
     assert act(image(ref=ImageRef("public/alias", "us-east-1", "team/api", REF.digest))) is None
+
+
+# ---- a release that no person has ordered
+
+
+def pending(kind: ActionType, why: Holding | None = None) -> PendingAct:
+    method = "archive" if kind in (QUARANTINE, RELEASE) else None
+    return PendingAct(kind, 2, NOW, method, None if why is None else Deferred(why, "so", NOW))
+
+
+BEGUN = Enforcement(RELEASE, 2, Stage.BEGUN, NOW)
+
+
+@pytest.mark.parametrize(
+    ("changes", "decision"),
+    [
+        ({"pending": (pending(RELEASE),)}, Decision.QUARANTINE),
+        ({"pending": (pending(RELEASE, Holding.FUSE),)}, Decision.QUARANTINE),
+        ({"pending": (pending(UNBLOCK, Holding.FUSE),), "denied": True}, Decision.QUARANTINE),
+        ({"pending": (pending(UNBLOCK),), "queued": (pending(RELEASE),)}, Decision.QUARANTINE),
+        ({"pending": (pending(UNBLOCK),), "queued": (pending(RELEASE),), "enforcement": BEGUN}, Decision.QUARANTINE),
+        ({"pending": (pending(RELEASE),), "enforcement": BEGUN}, Decision.WARN),
+        ({"pending": (pending(RELEASE, Holding.RESTORING),)}, Decision.WARN),
+        ({"pending": (pending(RELEASE, Holding.OBSERVE),)}, Decision.WARN),
+        ({"pending": (pending(RELEASE, Holding.FUSE),), "order": order(RELEASE)}, Decision.WARN),
+        ({"pending": (pending(QUARANTINE, Holding.FUSE),)}, Decision.WARN),
+        ({}, Decision.WARN),
+    ],
+)
+def test_until_the_brake_lets_it_out_its_decision_is_quarantine(changes: dict[str, Any], decision: Decision) -> None:
+    header = image(Decision.WARN, hold=hold(), storage=StorageStatus.ARCHIVED, **changes)
+    assert (header.decision, header.standing.decision, header.judged) == (decision, decision, Decision.WARN)
+    assert (header.reasons[0].rule == "release") is (decision is Decision.QUARANTINE)
+    assert not wanted(header, policy()).quarantine, "it is no reason to quarantine it"
+
+
+def test_a_person_and_a_new_policy_do_not_wait_for_what_the_brake_has_held() -> None:
+    held = image(Decision.ALLOW, hold=hold(), storage=StorageStatus.ARCHIVED, pending=(pending(RELEASE, Holding.FUSE),))
+    same = with_next_act(held, policy(), (), NOW)
+    assert same.act == held.act
+    ordered = msgspec.structs.replace(held, order=order(RELEASE))
+    for after in (with_next_act(ordered, policy(), (), NOW), with_next_act(held, policy(), (), NOW, follows=3)):
+        assert after.act is not None
+        assert (after.act.kind, after.act.held) == (RELEASE, None)
+
+
+def test_for_a_day_after_its_quarantine_has_ended_another_is_none_the_fuse_counts() -> None:
+    ended = with_next_act(image(Decision.ALLOW, hold=hold()), policy(), (), NOW)
+    assert (ended.hold, ended.held_until) == (None, NOW)
+    day = timedelta(days=1)
+    assert [was_quarantined(ended, 3, NOW + at) for at in (timedelta(), day - timedelta(seconds=1), day)] == [
+        True,
+        True,
+        False,
+    ]
+    assert was_quarantined(image(hold=hold()), 3, NOW), "it came back by a push"
+    assert not was_quarantined(image(hold=Hold("archive", 3, NOW)), 3, NOW), "its own hold, as it is begun"
+    assert not was_quarantined(image(), 3, NOW)
 
 
 # ---- a grace, in which people can release or waive it

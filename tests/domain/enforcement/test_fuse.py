@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.enforcement.fuse import MOST_WAITING, WINDOW, Fuse
+from chalicelib.domain.enforcement.fuse import MOST_WAITING, WINDOW, Fuse, share_of
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -74,6 +75,57 @@ def test_only_so_many_that_wait_are_remembered() -> None:
     assert fuse.waiting == tuple(str(n) for n in range(MOST_WAITING))
 
 
+def of(repository: str, number: int, effect: str = "QUARANTINE#1") -> str:
+    return f"{repository}@{number} {effect}"
+
+
+def test_a_repository_has_a_quarter_of_the_limit_and_what_is_more_blows_nothing() -> None:
+    fuse = Fuse()
+    for number in range(4):
+        fuse, passed = fuse.take(of("a", number), 8, NOW + number * MINUTE)
+        assert passed is (number < 2)
+    assert (fuse.blown_at, [t.key for t in fuse.over_share]) == (None, [of("a", 2), of("a", 3)])
+    assert fuse.until(NOW, of("a", 2)) == NOW + WINDOW
+    assert fuse.take(of("b", 1), 8, NOW)[1]
+    fuse, passed = fuse.take(of("a", 2), 8, NOW + WINDOW)
+    assert (passed, [t.key for t in fuse.over_share]) == (True, [of("a", 3)])
+
+
+@pytest.mark.parametrize(("limit", "share"), [(1, 1), (3, 1), (4, 1), (8, 2), (20, 5), (1000, 250)])
+def test_the_share_is_a_quarter_and_at_least_one(limit: int, share: int) -> None:
+    assert share_of(limit) == share
+
+
+def test_for_an_hour_after_a_reset_a_repository_has_all_of_the_limit() -> None:
+    fuse = Fuse().reset("oncall", NOW)
+    assert [fuse.take(of("a", 1), 8, at, images=8)[1] for at in (NOW, NOW + WINDOW)] == [True, False]
+
+
+def test_a_deny_counts_for_all_images_that_it_takes_out_of_reach() -> None:
+    fuse, passed = Fuse().take(of("a", 1, "BLOCK#1"), 20, NOW, images=5)
+    assert (passed, fuse.images) == (True, 5)
+    assert fuse.take(of("b", 1, "BLOCK#1"), 20, NOW, images=6)[0].over_share, "more than its share"
+    fuse, passed = fuse.take(of("a", 1), 20, NOW)
+    assert (passed, fuse.images) == (True, 5), "the same image is in it already"
+    for number in range(15):
+        fuse, passed = fuse.take(of(str(number), 1), 20, NOW)
+        assert passed
+    assert fuse.take(of("c", 1), 20, NOW)[0].blown_at == NOW
+
+
+def test_what_a_person_has_counted_passes_even_where_it_has_blown_for_a_day_and_up_to_the_count() -> None:
+    fuse, _ = taken(Fuse(), "ab", 1)
+    fuse, passed = taken(fuse.expect(2, NOW), "bbcd", 1)
+    assert (passed, fuse.left, fuse.waiting) == (["b", "b", "c"], 0, ("d",))
+    assert fuse.expect(2, NOW).as_of(NOW + timedelta(days=1)).left == 0
+    assert [t.key for t in fuse.reset("oncall", NOW).expect(1, NOW).uncounted] == []
+
+
+def test_an_image_that_a_person_has_ordered_to_be_given_back_passes_and_no_other() -> None:
+    fuse, passed = taken(taken(Fuse(), "ab", 1)[0].let("c", NOW), "dc", 1)
+    assert (passed, [t.key for t in fuse.taken]) == (["c"], ["a"])
+
+
 Asked = list[tuple[int, int]]
 ASKED = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 1500)), max_size=80)
 
@@ -96,6 +148,18 @@ def test_never_more_than_the_limit_within_any_hour(asked: Asked, limit: int) -> 
     times = [at for _, at in passes(asked, limit)]
     for n, first in enumerate(times):
         assert sum(first <= at < first + WINDOW for at in times[n:]) <= limit
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(1, 6), st.integers(0, 1500)), max_size=60))
+def test_never_more_than_the_limit_nor_of_one_repository_than_its_share(asked: list[tuple[int, ...]]) -> None:
+    fuse, at, limit = Fuse(), NOW, 12
+    for repository, number, images, seconds in asked:
+        at += timedelta(seconds=seconds)
+        fuse, _ = fuse.take(of(str(repository), number), limit, at, images)
+        assert fuse.images <= limit
+        for one in range(4):
+            assert sum(t.images for t in fuse.taken if t.key.startswith(f"{one}@")) <= share_of(limit)
 
 
 @settings(max_examples=200, deadline=None)

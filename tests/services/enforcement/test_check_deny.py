@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.domain.enforcement.fuse import Fuse, FuseSlot
 from chalicelib.domain.enforcement.repository_policy import (
     canonical,
     has_statement,
@@ -225,12 +226,14 @@ def test_what_began_to_run_while_the_deny_was_out_is_not_broken() -> None:
     assert (story.head.denied, story.stands) == (True, True)
 
 
-def test_a_deny_put_again_counts_for_the_fuse() -> None:
+def test_a_deny_put_again_takes_nothing_more_away_and_after_an_hour_counts_for_the_fuse_again() -> None:
     story = Denying(quarantine={"max_per_hour": 1})
     story.replace(None).hear("DeleteRepositoryPolicy")
-    assert (story.head.denied, story.stands, story.held) == (False, False, Holding.FUSE)
-    story.wait_for(minutes=65)
     assert (story.head.denied, story.stands) == (True, True)
+    story.wait_for(minutes=65)
+    story.stored.fuse = Fuse((FuseSlot("another image", story.moment),), blown_at=story.moment)
+    story.replace(None).hear("DeleteRepositoryPolicy")
+    assert (story.head.denied, story.stands, story.held) == (False, False, Holding.FUSE)
 
 
 def test_with_two_denied_images_both_count_again_and_the_deny_leaves_with_the_last() -> None:
@@ -246,6 +249,7 @@ def test_with_two_denied_images_both_count_again_and_the_deny_leaves_with_the_la
         release_image(ref, "oncall", "needed", story)
         story.drain()
         assert (story.header(ref).denied, story.stands) == (False, left)
+        assert ("still denies all pulls because of others" in story.told[-1].title) is left
 
 
 @pytest.mark.parametrize("mode", ["enforce", "observe"])

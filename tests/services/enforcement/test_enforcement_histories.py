@@ -53,7 +53,7 @@ class History:
         self.world = Enforcing(make_table, seed)
         self.world.acts.restores_at_once = self.random.random() < 0.5
         self.rules: dict[str, Any] = {}
-        self.rules["quarantine"] = self._quarantine()
+        self.rules |= self._limits()
         self.change(mode=self.random.choice(("observe", "enforce", "enforce", "enforce")))
         self.indexes: dict[ImageRef, tuple[ImageRef, ...]] = {}
         self.what = WHAT
@@ -142,12 +142,13 @@ class History:
         self.change(exempt={"repository": self.random.choice(([], [self._image().ref.repository]))})
 
     def other_limit(self) -> None:
-        self.change(quarantine=self._quarantine())
+        self.change(**self._limits())
 
-    def _quarantine(self) -> dict[str, Any]:
+    def _limits(self) -> dict[str, Any]:
+        when_running = self.random.choice(("alert", "alert", "proceed"))
         return {
-            "when_running": self.random.choice(("alert", "alert", "proceed")),
-            "max_per_hour": self.random.choice((1, 1, 2, 20)),
+            "quarantine": {"when_running": when_running, "max_per_hour": self.random.choice((1, 1, 2, 20))},
+            "release": {"max_per_hour": self.random.choice((1, 2, 20, 20))},
         }
 
     def other_block(self) -> None:
@@ -180,7 +181,7 @@ class History:
             self._ask(lambda: manage_waivers(End(self.random.choice(stored), "reachable"), "oncall", self.world))
 
     def reset_fuse(self) -> None:
-        reset_fuse("oncall", "looked into", self.world)
+        reset_fuse("oncall", "looked into", self.world, releases=self.random.random() < 0.5)
 
     def change_repository_policy(self) -> None:
         self.world.change_repository_policy(self._image().ref.home, f"Foreign{self.world.counted}")
@@ -229,8 +230,9 @@ class History:
         world.runtime.uses.clear()
         world.runtime.blind = ()
         quarantine = {**self.rules.get("quarantine", {}), "when_running": "alert", "max_per_hour": 1_000}
-        self.change(mode="enforce", exempt={"repository": []}, quarantine=quarantine)
-        reset_fuse("oncall", "the end", world)
+        self.change(mode="enforce", exempt={"repository": []}, quarantine=quarantine, release={"max_per_hour": 1_000})
+        for releases in (False, True):
+            reset_fuse("oncall", "the end", world, releases=releases)
         world.rest(hours=1.5)
         world.check_registry()
         acts = self.world.records()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from chalicelib.domain.enforcement.fuse import WINDOW, Fuse, FuseSlot
+from chalicelib.domain.events.message import Decide
 from chalicelib.domain.images.image import ImageRef
-from tests.services.assessment.test_record_push import scan
+from chalicelib.domain.images.verdict import Decision
+from tests.services.assessment.test_record_push import ref, scan
 from tests.services.assessment.test_write_header import (
     ACTIVE,
     AMD64,
@@ -15,6 +18,7 @@ from tests.services.assessment.test_write_header import (
     INDEX_OF_BOTH,
     Fleet,
 )
+from tests.services.world import policy
 
 
 @pytest.mark.parametrize("child", [AMD64, ARM64], ids=["pushed again", "found to be as bad"])
@@ -31,3 +35,33 @@ def test_an_image_beside_an_archived_index_is_archived_and_given_back_with_it(ch
     assert story.header(child).hold is not None
     story.release(INDEX_OF_BOTH)
     assert {story.header(image).hold for image in (AMD64, ARM64, INDEX_OF_BOTH)} == {None}
+
+
+def test_an_index_waits_for_its_images_that_wait_for_the_brake_and_is_told_of_by_the_summary() -> None:
+    story = Fleet()
+    assert story.storage == [ARCHIVED, ACTIVE, ARCHIVED]
+    story.told.clear()
+    story.policies.append(policy(rules=[], release={"max_per_hour": 1}))
+    story.versions = (story.versions[0] + 1, story.versions[1])
+    story.stored.brake = Fuse((FuseSlot("another image", story.moment),), blown_at=story.moment)
+    story.deliver(*[Decide(ref, "policy", quiet=True) for ref in story.images])
+    story.wait()
+    assert story.storage == [ARCHIVED, ACTIVE, ARCHIVED]
+    assert [story.header(ref).decision for ref in (AMD64, INDEX_OF_BOTH)] == [Decision.QUARANTINE] * 2
+    for _ in range(2):
+        story.moment += WINDOW
+        story.wait()
+    assert story.storage == [ACTIVE] * 3
+    assert {story.header(ref).decision for ref in (AMD64, INDEX_OF_BOTH)} == {Decision.ALLOW}
+    assert not [alert.title for alert in story.told if alert.event == "verdict" and not alert.act]
+
+
+def test_before_a_deny_each_image_that_can_be_pulled_is_asked_about() -> None:
+    story = Fleet()
+    story.release(INDEX_OF_BOTH)
+    story.runtime.asked.clear()
+    deny = {"id": "deny", "match": {"tag": "v1"}, "decision": "block", "enforce": "repository-policy"}
+    story.change_policy(rules=[deny], quarantine={"max_per_hour": 20})
+    story.drain()
+    (asked,) = {(one.whole, one.digests, one.indexes, one.attached) for one in story.runtime.asked if one.whole}
+    assert asked == (True, {AMD64.digest, ARM64.digest, INDEX_OF_BOTH.digest}, {INDEX_OF_BOTH.digest}, {ref(3).digest})
