@@ -17,6 +17,7 @@ from chalicelib.local.aws.stack import REGION
 from chalicelib.local.ecr.ecr import ecr_of
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.every_function import HURRY_SECONDS, Played
+from tests.local.ordering import seen
 from tests.local.push_image import Pusher
 from tests.local.running import local_stack
 
@@ -61,7 +62,8 @@ class Station:
 
     def post(self, path: str, expected: int = 202, **body: Any) -> Any:
         with Client(self.played.stack.app) as client:
-            answer = client.http.post(path, headers={"Content-Type": "application/json"}, body=json.dumps(body))
+            headers = {"Content-Type": "application/json"} | (seen(client, body) if "digest" in body else {})
+            answer = client.http.post(path, headers=headers, body=json.dumps(body))
         assert answer.status_code == expected, answer.body
         self.played.settle()
         return answer.json_body

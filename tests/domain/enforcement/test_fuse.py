@@ -126,6 +126,13 @@ def test_an_image_that_a_person_has_ordered_to_be_given_back_passes_and_no_other
     assert (passed, [t.key for t in fuse.taken]) == (["c"], ["a"])
 
 
+def test_what_one_order_took_along_all_passes_when_it_is_taken_back() -> None:
+    ids, fuse = [f"image@{number}" for number in range(101)], Fuse()
+    for one in ids:
+        fuse = fuse.let(one, NOW)
+    assert all(fuse.take(f"{one} RELEASE#2", 1, NOW + MINUTE)[1] for one in ids)
+
+
 Asked = list[tuple[int, int]]
 ASKED = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 1500)), max_size=80)
 

@@ -14,7 +14,7 @@ from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.whatif.what_if import Question, moments_of, weigh
 from chalicelib.errors import TransientError
-from chalicelib.services.enforcement.give_order import release_image
+from chalicelib.services.enforcement.give_order import Terms, release_image
 from chalicelib.services.policy.evaluate_shard import gather_case
 from chalicelib.services.waivers.manage_waivers import End, Give, manage_waivers
 from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers
@@ -131,7 +131,7 @@ def test_a_what_if_gathers_and_weighs_each_image_under_layers_of_indexes_once() 
 def test_a_release_that_is_over_opens_no_door_before_the_clock_comes() -> None:
     story, _ = excused()
     until = story.moment + timedelta(days=1)
-    release_image(story.ref, "ann", "needed", story, until=until)  # type: ignore[arg-type]
+    release_image(story.ref, "ann", "needed", story, terms=Terms(until=until))  # type: ignore[arg-type]
     story.moment = until - SECOND
     assert told(story).order is not None
     story.moment = until
