@@ -118,11 +118,16 @@ def cases(draw: Any) -> tuple[WhatIfCase, datetime]:
     )
     if draw(st.booleans()):
         return one, now
-    gone = WhatIfCase(msgspec.structs.replace(header, exists=False, verdict=None), one.document)
-    artifact = WhatIfCase(msgspec.structs.replace(header, kind=Kind.ARTIFACT), one.document)
+    gone, artifact = (
+        WhatIfCase(msgspec.structs.replace(header, ref=header.ref.home.image(digest(n)), **more), one.document)
+        for n, more in ((10, {"exists": False, "verdict": None}), (11, {"kind": Kind.ARTIFACT}))
+    )
     below = draw(st.lists(st.sampled_from([one, None, gone, artifact]), max_size=3))
     index = msgspec.structs.replace(
-        draw(HEADERS), kind=Kind.INDEX, children=tuple(Child(digest(n)) for n in range(len(below)))
+        draw(HEADERS),
+        ref=header.ref.home.image(digest(12)),
+        kind=Kind.INDEX,
+        children=tuple(Child(digest(n)) for n in range(len(below))),
     )
     return WhatIfCase(index, FindingsDocument(index.ref), (), tuple(below)), now
 
