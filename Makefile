@@ -35,7 +35,7 @@ help:
 	@echo "make package  build and check the bundle and its CloudFormation template in build/package, twice: they must be equal"
 	@echo "make release  build wheel, bundle, template, SBOM and checksums of a clean commit in build/release"
 	@echo "make e2e      the packaged artefact deployed in a local AWS, and under Lambda's own runtime client"
-	@echo "make denied   every function has exactly the rights it uses, and each of them taken away once is missed aloud"
+	@echo "make denied   every function has exactly the rights it uses, and each of them taken away once is missed aloud; no secret is told meanwhile"
 	@echo "make audit    known vulnerabilities of what we depend on, static rules on code and template; what is SKIPPED is not clean"
 	@echo "make chaos    5,000 events in bad weather, and what an event costs while the table grows; SEED=, EVENTS="
 	@echo "make soak     the long property runs"
@@ -111,7 +111,8 @@ $(E2E_STAMP): $(PACKAGE_STAMP) tests/e2e/requirements-ministack.txt tests/e2e/re
 	@touch $@
 
 denied: setup
-	timeout --foreground 900 $(BIN)/python -m pytest -m denied tests/test_permissions.py tests/test_denied.py --durations=3
+	timeout --foreground 900 $(BIN)/python -m pytest -m denied tests/test_permissions.py tests/test_denied.py \
+	  tests/test_secrets_stay_secret.py --durations=3
 
 audit: setup $(AUDIT_STAMP)
 	$(BIN)/python -m tests.audit.run

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import io
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -106,6 +107,8 @@ def _random_string(random: Random, length: int = 20, include_digits: bool = True
 @functools.cache
 def quick_moto() -> None:
     """Imports moto: half a second, which only a test that needs it shall take, and when it runs."""
+    # Each Region of each world would make hundreds of machine images, of which no test starts any.
+    os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
     from moto import backend_index
     from moto.core import models, responses, utils
     from moto.core.request import Request

@@ -44,14 +44,13 @@ quarantine: {{when_running: proceed, max_per_hour: {fuse}}}
 in_use: {{places: [app-runner, sagemaker, codebuild]}}
 replication: {{within_minutes: 1}}
 rules:
-  - {{id: shut, match: {{repository: [{shut}]}}, decision: block, enforce: repository-policy}}
+  - {{id: shut, match: {{{shut}}}, decision: block, enforce: repository-policy}}
   - {{id: worse, match: {{vulnerability_id: [CVE-2026-31099]}}, decision: quarantine}}
-  - {{id: fused, match: {{repository: ["team/fused-*"], region: [HERE]}}, decision: quarantine}}
 notify:
   - {{channel: slack, min_decision: warn}}
   - {{channel: sns, min_decision: warn, events: [verdict, fuse, waiver, pull-failed, summary]}}
   - {{channel: webhook, min_decision: warn}}
-""".replace("HERE", REGION)
+"""
 MACHINE = "ami-12c6146b"
 """One that moto knows."""
 
@@ -86,7 +85,7 @@ class Acts:
         self.played.settle()
         return ImageRef(ACCOUNT, REGION, repository, digest)
 
-    def apply(self, fuse: int = 20, shut: str = "nothing") -> None:
+    def apply(self, fuse: int = 20, shut: str = "repository: nothing") -> None:
         apply_policy(POLICY.format(fuse=fuse, shut=shut), "oncall", self.played.context)
         self.played.settle()
 
@@ -148,7 +147,7 @@ class Acts:
         text = json.dumps({"Version": "2012-10-17", "Statement": [own]})
         self.played.ecr.set_repository_policy(repositoryName=other.repository, policyText=text)
         refs = [self.push(DENIED, "1.0.0"), other]
-        self.apply(shut=f'"{DENIED}*"')
+        self.apply(shut=f'repository: "{DENIED}*"')
         assert all(self.header(ref).denied for ref in refs)
         self.apply()
         assert not any(self.header(ref).denied for ref in refs)
@@ -156,7 +155,7 @@ class Acts:
     def blow_the_fuse(self) -> None:
         """It lets one Deny pass within an hour; the other waits until a person makes it whole."""
         self.played.clock.move(timedelta(hours=2))
-        self.apply(fuse=1, shut='"team/fused-*"')
+        self.apply(fuse=1, shut=f'repository: "team/fused-*", region: {REGION}')
         refs = [self.push(f"team/fused-{number}", "1.0.0") for number in range(2)]
         assert sum(self.header(ref).denied for ref in refs) == 1
         self.played.ask("POST", "/v1/fuse/reset", {"reason": "they are meant"})
@@ -199,7 +198,7 @@ class Acts:
         places = (RegistryPlace(OTHER_REGION), RegistryPlace(OTHER_REGION, REPLICA_ACCOUNT))
         context.settings = msgspec.structs.replace(context.settings, account_roles=ACCOUNT_ROLES, registries=places)
         retained = "[{repository: team/watched, keep: {newest: 9}}]"
-        text = POLICY.format(fuse=20, shut="nothing").replace("rules:", f"rules:\n  - {EXPLOITED}")
+        text = POLICY.format(fuse=20, shut="repository: nothing").replace("rules:", f"rules:\n  - {EXPLOITED}")
         apply_policy(f"{text}retention: {retained}\n", "oncall", context)
         self.played.settle()
         ours = boto3.client("ecr", region_name=OTHER_REGION)
@@ -286,7 +285,7 @@ class Acts:
 
     def ask_what_if(self) -> str:
         """The id of the question; it is answered."""
-        text = POLICY.format(fuse=20, shut='"team/*"')
+        text = POLICY.format(fuse=20, shut='repository: "team/*"')
         identity: str = self.played.ask("POST", "/v1/policy/what-if", {"policy": text, "since_days": 2})["id"]
         self.played.settle()
         assert self.played.ask("GET", f"/v1/policy/what-if?id={identity}")["state"] == "done"
@@ -343,7 +342,9 @@ class Acts:
     def expire(self) -> None:
         """Retention deletes an image. Nothing runs anywhere yet, so that this can be told of an image never scanned."""
         said = "[{repository: team/expired, keep: {newest: 1}, max_share: 1}]"
-        apply_policy(f"{POLICY.format(fuse=20, shut='nothing')}retention: {said}\n", "oncall", self.played.context)
+        apply_policy(
+            f"{POLICY.format(fuse=20, shut='repository: nothing')}retention: {said}\n", "oncall", self.played.context
+        )
         home = Repository(ACCOUNT, REGION, "team/expired")
         self.played.ecr.create_repository(repositoryName=home.name)
         pusher = Pusher(self.played.ecr, home)
@@ -362,7 +363,7 @@ class Acts:
         """A plan for one repository and a sweep of it, image by image; an index that nobody has heard of has to be
         read."""
         said = "[{repository: team/old, keep: {newest: 0}, max_share: 1}]"
-        text = f"{POLICY.format(fuse=20, shut='nothing')}retention: {said}\n"
+        text = f"{POLICY.format(fuse=20, shut='repository: nothing')}retention: {said}\n"
         apply_policy(text, "oncall", self.played.context)
         home = Repository(ACCOUNT, REGION, "team/old")
         self.played.ecr.create_repository(repositoryName=home.name)

@@ -6,7 +6,7 @@ Every image here has a critical finding and a repository of its own. What differ
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from chalicelib.local.ecr.ecr import ecr_of
 from chalicelib.local.inspector import inspector_of
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
+from tests.extent import Extent
 from tests.local.push_image import INDEX, MANIFEST, Pusher
 from tests.local.running import local_stack
 
@@ -58,18 +59,19 @@ CASES = [
 
 
 class Attack(StoryWorld):
-    def __init__(self, stack: LocalStack) -> None:
+    def __init__(self, stack: LocalStack, cases: Sequence[tuple[str, str]]) -> None:
         super().__init__(stack, lambda words: pytest.fail(f"types {words}"))
+        self.cases = cases
         self.refs: dict[tuple[str, str], ImageRef] = {}
         self.pushers: dict[tuple[str, str], Pusher] = {}
 
     def play(self) -> None:
-        for number, case in enumerate(CASES):
+        for number, case in enumerate(self.cases):
             home = Repository(ACCOUNT, REGION, f"team/case-{number}")
             self.ecr.create_repository(repositoryName=home.name)
             self.pushers[case] = Pusher(boto3.client("ecr", REGION), home)
         self._label("before push")
-        for case in CASES:
+        for case in self.cases:
             self.refs[case] = self._image(case)
         self.settle()
         self._label("before scan")
@@ -101,7 +103,7 @@ class Attack(StoryWorld):
         return push.image([b"layer"], **more)
 
     def _label(self, moment: str) -> None:
-        for case in CASES:
+        for case in self.cases:
             label, when = case
             if when != moment or label in BY_ITSELF:
                 continue
@@ -150,11 +152,11 @@ class Attack(StoryWorld):
             return client.http.get(path).json_body
 
 
-def test_a_label_frees_no_image_and_no_index_of_it() -> None:
-    """All cases in one world and one test: each worker of a parallel run would play them anew."""
+def test_a_label_frees_no_image_and_no_index_of_it(extent: Extent) -> None:
+    """Its cases in one world and one test: each worker of a parallel run would play them anew."""
     with local_stack(hurry=HURRY_SECONDS) as stack:
         stack.clock.move((stack.clock.now().replace(minute=10) - stack.clock.now()) % timedelta(hours=1))
         apply_policy(POLICY, "oncall", stack.context)
-        attack = Attack(stack)
+        attack = Attack(stack, extent.calls(CASES))
         attack.play()
         assert [what for case, ref in attack.refs.items() for what in attack.freed(case, ref)] == []

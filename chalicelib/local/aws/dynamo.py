@@ -1,8 +1,9 @@
 """moto's DynamoDB without what makes it slow.
 
 moto copies whole tables for every transaction, to roll back: here only the items that the transaction names are copied.
-It sorts all items of the table for every query: here only the matching ones. It tries several spellings of a type's
-name for every value it writes: here only the API's.
+It sorts all items of the table for every query: here only the matching ones. It reads a whole item anew for each
+attribute that a projection keeps: here it keeps them as they are. It tries several spellings of a type's name for every
+value it writes: here only the API's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from moto.dynamodb.models.dynamo_type import Item
 from moto.dynamodb.models.table import Table
 
 Key = dict[str, Any]
+Expressions = list[list[str]]
+"""What a projection keeps, each as the path to it."""
 _TYPES = frozenset({"S", "N", "B", "SS", "NS", "BS", "M", "L", "NULL", "BOOL"})
 
 
@@ -30,6 +33,20 @@ class QuickPicker(XFormedAttributePicker):
         if type(value) is dict and len(value) == 1 and next(iter(value)) in _TYPES:
             return value.get(context.key)
         return super().__call__(context)
+
+
+_project = Item.project
+
+
+def _kept(item: Item, expressions: Expressions) -> Item:
+    if any(len(path) > 1 or "[" in path[0] for path in expressions):
+        return _project(item, expressions)
+    kept = Item(item.hash_key, item.range_key, {})
+    dict.update(kept.attrs, {name: item.attrs[name] for (name,) in expressions if name in item.attrs})
+    return kept
+
+
+Item.project = _kept  # type: ignore[method-assign]
 
 
 class LocalDynamo(DynamoDBBackend):
