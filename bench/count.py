@@ -88,7 +88,8 @@ class Count:
             elif code is None:
                 for layout, key, item in before:
                     units = layout.write(item, self._items.item(layout.name, key))
-                    self._add(key, {place: factor * n for place, n in units.items()})
+                    # In a transaction an index entry costs no more (measured on AWS: nubo-db/dynoxide #188).
+                    self._add(key, {place: n if place else factor * n for place, n in units.items()})
         return answer
 
     def _read(self, operation: str, body: dict[str, Any], answer: Mapping[str, Any]) -> None:

@@ -169,8 +169,8 @@ def one_alert() -> Iterator[Figure]:
     told, after = (spent[BLOCK_CRITICAL] - spent[ALLOW_ALL] for spent in (units, later))
     acted = units[QUARANTINE_CRITICAL] - units[ALLOW_ALL]
     yield Figure("write units more, one verdict with one alert", told / alerts, most=costs.ALERT)
-    # 8 for the alert, 10 for the act (begun, record and head in a transaction, header), and the fuse.
-    yield Figure("write units more, one verdict with one alert and a quarantine", acted / alerts, most=19)
+    # 7 for the alert, 10 for the act (begun, record and head in a transaction, header), and the fuse.
+    yield Figure("write units more, one verdict with one alert and a quarantine", acted / alerts, most=18)
     # None: the refresh that was promised has put the header by then.
     yield Figure("write units more, the clock's next visit to the image of that alert", after / alerts, most=0)
 

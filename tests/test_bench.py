@@ -194,7 +194,7 @@ def test_a_failed_condition_costs_the_item_that_is_there(counted: tuple[Any, Cou
     assert (count.wru, count.refused) == (3, 1)
 
 
-def test_a_transaction_costs_twice(counted: tuple[Any, Count]) -> None:
+def test_a_transaction_costs_twice_and_on_an_index_once(counted: tuple[Any, Count]) -> None:
     client, count = counted
     update = {"UpdateExpression": "SET c = :c", "ExpressionAttributeValues": {":c": {"S": "x"}}}
     client.transact_write_items(
@@ -203,7 +203,7 @@ def test_a_transaction_costs_twice(counted: tuple[Any, Count]) -> None:
             {"Update": {"TableName": "t", "Key": item("b"), **update}},
         ]
     )
-    assert count.wru_by_place == {"": 4, "by_state": 2}
+    assert count.wru_by_place == {"": 4, "by_state": 1}
 
 
 def test_a_transaction_that_is_refused_costs_what_it_looked_at_twice(counted: tuple[Any, Count]) -> None:

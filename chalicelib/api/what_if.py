@@ -13,6 +13,7 @@ from chalicelib.api.framework.call import MAX_POLICY_BODY_BYTES, Call, context
 from chalicelib.api.framework.endpoint import Answered, RouteGroup
 from chalicelib.api.framework.parameters import JOB_ID
 from chalicelib.api.framework.query import Query
+from chalicelib.domain.headers.pending_action import ActionType, Holding
 from chalicelib.domain.images.image import Kind
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.policy import Policy
@@ -58,14 +59,23 @@ class RunAnswer(msgspec.Struct, frozen=True):
     notes: tuple[PastNote, ...]
 
 
+class DueActAnswer(msgspec.Struct, frozen=True):
+    """`waits`: what keeps it from being done at once; OBSERVE: the policy only observes, and nothing is done."""
+
+    kind: ActionType
+    waits: Holding | None
+
+
 class RowAnswer(msgspec.Struct, frozen=True):
     """One image that the candidate closes (BLOCK, QUARANTINE) or changes, now or on a past day.
 
-    `impact`: CLOSES and OPENS change whether it is closed now, CHANGES something else; PAST: nothing now, but a past
-    day; STAYS: closed by both alike. `first_closed`: the first past day the candidate would have closed it;
-    `closed_since`: the first of those without a break until now. `days_closed`, `days_closed_today`: on how many past
-    days the candidate, and today's policy, would have closed it. `runs`: newest first, without days on which both let
-    it pass and agree; `runs_left_out` are older. `running` is as of now.
+    `impact`: CLOSES and OPENS change whether it is closed now, ACTS only what is done to it, CHANGES something
+    else; PAST: nothing now, but a past day; STAYS: closed by both alike. `first_closed`: the first past day the
+    candidate would have closed it; `closed_since`: the first of those without a break until now. `days_closed`,
+    `days_closed_today`: on how many past days the candidate, and today's policy, would have closed it. `runs`:
+    newest first, without days on which both let it pass and agree; `runs_left_out` are older. `running` is as of
+    now. `acts`: what is due under the candidate, in the order in which it is done; `acts_today`: under the policy
+    in force.
     """
 
     image: ImageNameAnswer
@@ -80,6 +90,20 @@ class RowAnswer(msgspec.Struct, frozen=True):
     days_closed_today: int
     runs: tuple[RunAnswer, ...]
     runs_left_out: int
+    acts: tuple[DueActAnswer, ...]
+    acts_today: tuple[DueActAnswer, ...]
+
+
+class ActTotalsAnswer(msgspec.Struct, frozen=True):
+    """Images `quarantined`, `denied` (a Deny closes their whole repositories) and `released` when all that is due is
+    done; of those, how many are `held` because something runs them, may run them, or pulled them. `observed`: of so
+    many the policy only records what it would do."""
+
+    quarantined: int = 0
+    denied: int = 0
+    released: int = 0
+    held: int = 0
+    observed: int = 0
 
 
 class TotalsAnswer(msgspec.Struct, frozen=True):
@@ -87,7 +111,10 @@ class TotalsAnswer(msgspec.Struct, frozen=True):
 
     `closes`: closed now by the candidate and not by today's policy; of those `closes_running` run and of
     `closes_maybe_running` it is unknown. `kev_open`: the answer depends on KEV that was not asked for yet; applying the
-    candidate asks. `unreadable`: could not be judged, and are in no other count.
+    candidate asks. `unreadable`: could not be judged, and are in no other count. `acts`: what is due under the
+    candidate, `acts_today` under the policy in force. `repositories_denied`: by the candidate. `releases_counted`:
+    the images that count at the brake. `hours_at_fuse`, `hours_at_brake`: at least so long after the first, the last of
+    what is taken away, or given back, is done.
     """
 
     images: int
@@ -102,6 +129,12 @@ class TotalsAnswer(msgspec.Struct, frozen=True):
     past_closed_today: int
     kev_open: int
     unreadable: int
+    acts: ActTotalsAnswer
+    acts_today: ActTotalsAnswer
+    repositories_denied: int
+    releases_counted: int
+    hours_at_fuse: int
+    hours_at_brake: int
 
 
 class WhatIfAnswer(msgspec.Struct, frozen=True):
@@ -163,7 +196,16 @@ def answer_what_if(report: WhatIfReport) -> WhatIfAnswer:
         shards_done=report.shards,
         shards=report.of_shards,
         images_known=report.size,
-        totals=report.tally,
+        totals=copied(
+            TotalsAnswer,
+            report.tally,
+            acts=ActTotalsAnswer(**report.tally.acts),
+            acts_today=ActTotalsAnswer(**report.tally.acts_today),
+            repositories_denied=len(report.tally.denies),
+            releases_counted=sum(report.tally.given_back.values()),
+            hours_at_fuse=report.hours_at_fuse,
+            hours_at_brake=report.hours_at_brake,
+        ),
         rows=tuple(
             copied(RowAnswer, row, image=name_of(row.ref, row.tags), running=answer_running(row.in_use))
             for row in report.rows

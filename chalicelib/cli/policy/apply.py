@@ -17,7 +17,6 @@ from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import Operator, operator
 from chalicelib.cli.policy.what_if import await_what_if, print_what_if
-from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.review import PolicyDifference, PolicyDifferenceKind, policy_differences, policy_warnings
 from chalicelib.errors import ConflictError, InputError, StoredPolicyError, TransientError
 from chalicelib.services.policy.apply_policy import AppliedPolicy, apply_policy
@@ -76,7 +75,7 @@ def apply_command(
     evaluated = None if skip_what_if or not differences else _evaluated(candidate, who)
     if evaluated is not None and not as_json:
         print_what_if(evaluated, SHOWN_ROWS)
-    counted = 0 if evaluated is None else _count_releases(evaluated)
+    counted = 0 if evaluated is None else evaluated["totals"]["releases_counted"]
     if counted and not as_json:
         output.say(f"As many releases as are counted here, {counted}, pass the brake; more wait: lazaretto fuse show")
     if dry_run:
@@ -146,14 +145,6 @@ def _evaluated(candidate: o.Candidate, who: Operator) -> dict[str, Any]:
         return await_what_if(job.id, read)
     except TransientError as error:
         raise TransientError(f"{error}. Nothing was applied; --skip-what-if applies it unseen") from error
-
-
-def _count_releases(evaluated: dict[str, Any]) -> int:
-    """How many images the what-if says are given back: those it opens, and those that it blocks and no longer
-    quarantines."""
-    totals = evaluated["totals"]
-    opened: int = totals["opens"] + totals["moves"].get(f"{Decision.QUARANTINE}>{Decision.BLOCK}", 0)
-    return opened
 
 
 def _print_difference(candidate: o.Candidate, in_force: int, differences: tuple[PolicyDifference, ...] | None) -> None:

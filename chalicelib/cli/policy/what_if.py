@@ -22,6 +22,16 @@ PATIENCE_SECONDS = 5 * 60.0
 """Without progress."""
 _NEEDS = ("id", "state", "totals", "rows", "shards_done", "images_known")
 _SHORT_IDS = 2
+_NOW = ("CLOSES", "OPENS", "ACTS", "CHANGES")
+_ACTS = ("quarantined", "denied", "released", "held", "observed")
+_DUE = {"QUARANTINE": "archived", "BLOCK": "pulls denied", "RELEASE": "restored", "UNBLOCK": "pulls allowed"}
+_WAITS = {
+    "OBSERVE": " (only observed)",
+    "RUNNING": " (held: in use)",
+    "QUIET": " (held: pulled lately)",
+    "GRACE": " (after its grace)",
+    "RESTORING": " (once restored)",
+}
 
 
 @with_api
@@ -80,11 +90,14 @@ def print_what_if(answer: Mapping[str, Any], limit: int) -> None:
     output.say(f"{images}, as of {output.when(answer['at'])}, against {against}")
     decisions = [(d, totals["today"].get(d, 0), totals["candidate"].get(d, 0)) for d in reversed(Decision)]
     output.print_table("", ("decision", "today", "candidate"), decisions)
+    done = [(act, totals["acts_today"][act], totals["acts"][act]) for act in _ACTS]
+    if done := [row for row in done if any(row[1:])]:
+        output.print_table("what is done", ("images", "today", "candidate"), done)
     for line in _sums(totals, answer):
         output.say(line)
     place = _place(rows)
     where = f" in {place}" if place else ""
-    now = [row for row in rows if row["impact"] in ("CLOSES", "OPENS", "CHANGES")]
+    now = [row for row in rows if row["impact"] in _NOW]
     if now:
         columns = ("impact", "today", "candidate", "in use", "image", "why")
         output.print_table(f"what changes now{where}", columns, (_now_row(r, place) for r in now[:limit]), columns[:4])
@@ -104,6 +117,14 @@ def _sums(totals: Mapping[str, Any], answer: Mapping[str, Any]) -> Iterator[str]
         f"It closes {output.count(totals['closes'], 'image', 'images')} that today's policy does not: "
         f"{totals['closes_running']} run, {totals['closes_maybe_running']} may run; it opens {totals['opens']}."
     )
+    if totals["acts"]["held"]:
+        yield f"{totals['acts']['held']} of those wait: something runs them, may run them, or pulled them."
+    if totals["repositories_denied"]:
+        whole = output.count(totals["repositories_denied"], "whole repository", "whole repositories")
+        yield f"Pulls of {whole} are denied, whatever else is in there."
+    for hours, what in ((totals["hours_at_fuse"], "taken away"), (totals["hours_at_brake"], "given back")):
+        if hours:
+            yield f"The last is {what} at least {output.count(hours, 'hour', 'hours')} after the first (max_per_hour)."
     if answer["since_days"]:
         yield (
             f"In the {answer['since_days']} days before it would have closed {totals['past_closed']}, "
@@ -120,7 +141,8 @@ def _now_row(row: Mapping[str, Any], place: str) -> tuple[object, ...]:
     running = f"{use['in_use']} ({use['count']})" if use["count"] else use["in_use"]
     since = [f"closed since {row['closed_since']}"] if row["closed_since"] else []
     reason = _why(row["candidate"]) or _why(row["today"])
-    why = "; ".join((*filter(None, [reason]), *since, *use["by"][:1]))
+    acts = [_DUE[act["kind"]] + _WAITS.get(act["waits"], "") for act in row["acts"]]
+    why = "; ".join((*acts, *filter(None, [reason]), *since, *use["by"][:1]))
     decisions = (row["today"]["decision"], row["candidate"]["decision"])
     return (row["impact"], *decisions, running, _image(row, place), why)
 

@@ -234,7 +234,7 @@ def with_next_act(
     news = effect is None
     if effect is None:
         number += 1
-        held = act.held or _grace(header, act, policy, now)
+        held = act.held or grace_of(header, act, policy, now)
         effect = PendingAct(act.kind, number, now, method=act.method, held=held, quiet=quiet)
         if header.order is None:
             effect = msgspec.structs.replace(effect, policy=follows)
@@ -245,7 +245,7 @@ def with_next_act(
     return header
 
 
-def _grace(header: Header, act: NextAct, policy: Policy, now: datetime) -> Deferred | None:
+def grace_of(header: Header, act: NextAct, policy: Policy, now: datetime) -> Deferred | None:
     """Until when an image is not archived although it is to be, so that people can release or waive it."""
     if act.kind is not ActionType.QUARANTINE or not _has_grace(header, policy):
         return None

@@ -8,7 +8,7 @@ of its last second (UTC), by the findings of then (`past.py`); what began and en
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ import msgspec
 from chalicelib.domain.headers.header import Header, as_same_digest
 from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Kind, Source
-from chalicelib.domain.images.verdict import WORST_KEPT, Decision, Verdict, VerdictSummary
+from chalicelib.domain.images.verdict import WORST_KEPT, Decision, Reason, Verdict, VerdictSummary
 from chalicelib.domain.policy.decision import RuleOutcome, decide
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
@@ -29,13 +29,15 @@ _END_OF_DAY = time(23, 59, 59, tzinfo=UTC)
 class WhatIfCase(msgspec.Struct, frozen=True):
     """An image with all that its decision hangs on. `indexes`: those that hold it.
 
-    `children`: of an index, its images; None is one that was never heard of. Of a public image, its twins.
+    `children`: of an index, its images; None is one that was never heard of. Of a public image, its twins. `above`: the
+    indexes as cases of their own, where what they say of it keeps it from being quarantined.
     """
 
     header: Header
     document: FindingsDocument
     indexes: tuple[Header, ...] = ()
     children: tuple[WhatIfCase | None, ...] = ()
+    above: tuple[WhatIfCase, ...] = ()
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -91,7 +93,7 @@ def moments_of(now: datetime, since_days: int) -> tuple[datetime, ...]:
 
 def weigh(case: WhatIfCase, question: Question) -> Weighed:
     """The case must be one that is decided about: present, and no artifact."""
-    film = _Film(case, question)
+    film = Film(case, question)
     today, candidate = film.verdicts(question.today), film.verdicts(question.candidate)
     asks_kev = question.today.asks_kev or question.candidate.asks_kev
     known = question.known_since
@@ -101,14 +103,18 @@ def weigh(case: WhatIfCase, question: Question) -> Weighed:
         if former is not None and new is not None
     )
     kev_open = _hangs_on_kev(case, question.candidate)
-    return Weighed(_ruling(today.now), _ruling(candidate.now), past, kev_open)
+    return Weighed(_effective(today.now, case.header), _effective(candidate.now, case.header), past, kev_open)
 
 
 class _Verdicts(NamedTuple):
-    """`past`: one for each past moment, None before the image's past begins."""
+    """`past`: one for each past moment, None before the image's past begins. `outcome`: of now."""
 
     past: list[Verdict | None]
-    now: Verdict
+    outcome: RuleOutcome
+
+    @property
+    def now(self) -> Verdict:
+        return self.outcome.verdict
 
 
 class _Stand(NamedTuple):
@@ -119,11 +125,11 @@ class _Stand(NamedTuple):
     decide_at: datetime | None = None
 
 
-class _Film:
+class Film:
     """One image through all moments: what is read of its past is read once, for both policies. `films`: of the images
     below, each once, in however many indexes it lies."""
 
-    def __init__(self, case: WhatIfCase, question: Question, films: dict[ImageRef, _Film] | None = None) -> None:
+    def __init__(self, case: WhatIfCase, question: Question, films: dict[ImageRef, Film] | None = None) -> None:
         films = {} if films is None else films
         films[case.header.ref] = self
         self.case, self.moments, self.all_waivers = case, question.moments, question.waivers
@@ -131,11 +137,20 @@ class _Film:
         self.waivers = tuple(w for w in question.waivers if w.covers(case.header.ref.repository))
         # Attestations and whatever else turned out to be no image do not count.
         members = [c for c in case.children if c is None or c.header.kind is not Kind.ARTIFACT]
-        self.children = [None if c is None else films.get(c.header.ref) or _Film(c, question, films) for c in members]
+        self.children = [None if c is None else films.get(c.header.ref) or Film(c, question, films) for c in members]
         self._verdicts: dict[int, _Verdicts] = {}
         self._past = Past(case.document)
         self._turns = self._count_turns()
         self._findings: dict[int, tuple[Finding, ...]] = {}
+
+    def below(self) -> list[Film]:
+        """It and all the images that it holds, each once."""
+        found, left = {id(self): self}, [self]
+        while left:
+            inner = [f for f in left.pop().children if f is not None and id(f) not in found]
+            found |= {id(f): f for f in inner}
+            left += inner
+        return list(found.values())
 
     def verdicts(self, policy: Policy) -> _Verdicts:
         """`policy`: one of the question's."""
@@ -161,7 +176,7 @@ class _Film:
             last = stand._replace(decide_at=outcome.decide_at)
         state = self.case.header.state([of_child[-1] for of_child in standings], self.case.indexes)
         now = decide(state, self.case.document.findings, policy, self.waivers, self.moments[-1])
-        return _Verdicts(found, now.verdict)
+        return _Verdicts(found, now)
 
     def _decide_then(self, n: int, children: tuple[VerdictSummary, ...], policy: Policy) -> RuleOutcome:
         at = self.moments[n]
@@ -171,7 +186,7 @@ class _Film:
         state = state_at(self.case.header.state(children, self.case.indexes), at)
         return decide(state, self._findings[n], policy, waivers, at)
 
-    def _standings(self, child: _Film | None, policy: Policy) -> list[VerdictSummary]:
+    def _standings(self, child: Film | None, policy: Policy) -> list[VerdictSummary]:
         """What it hears of one of its images, or of its twins, at each moment. One that is gone is not decided any
         more: its last decision stays."""
         if child is None:
@@ -180,10 +195,11 @@ class _Film:
         if not header.present:
             verdicts: list[Verdict | None] = [header.verdict] * len(self.moments)
         else:
-            past, now = child.verdicts(policy)
-            verdicts = [*past, now]
+            past, outcome = child.verdicts(policy)
+            verdicts = [*past, outcome.verdict]
         if not self.case.header.ref.home.public:
-            return [VerdictSummary(Decision.PENDING if v is None else v.decision) for v in verdicts]
+            standings = [VerdictSummary(Decision.PENDING if v is None else v.decision) for v in verdicts]
+            return [*standings[:-1], VerdictSummary(msgspec.structs.replace(header, verdict=verdicts[-1]).judged)]
         name, given = self.case.header.ref.repository, self.all_waivers
         told = zip(verdicts, self.moments, strict=True)
         return [as_same_digest(header, v, name, policy, [w for w in given if w.created_at <= at], at) for v, at in told]
@@ -197,10 +213,20 @@ class _Film:
 
 
 def _ruling(verdict: Verdict) -> Ruling:
-    if not verdict.reasons:
-        return Ruling(verdict.decision)
-    first = verdict.reasons[0]
-    return Ruling(verdict.decision, first.rule, first.detail, first.count, first.vulnerability_ids[:WORST_KEPT])
+    return _led(verdict.decision, verdict.reasons)
+
+
+def _effective(verdict: Verdict, header: Header) -> Ruling:
+    """With the order that stands."""
+    after = msgspec.structs.replace(header, verdict=verdict, pending=(), queued=())
+    return _led(after.judged, after.reasons)
+
+
+def _led(decision: Decision, reasons: Sequence[Reason]) -> Ruling:
+    if not reasons:
+        return Ruling(decision)
+    first = reasons[0]
+    return Ruling(decision, first.rule, first.detail, first.count, first.vulnerability_ids[:WORST_KEPT])
 
 
 def _hangs_on_kev(case: WhatIfCase, policy: Policy) -> bool:

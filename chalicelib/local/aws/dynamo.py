@@ -46,7 +46,7 @@ def _kept(item: Item, expressions: Expressions) -> Item:
     return kept
 
 
-Item.project = _kept  # type: ignore[method-assign]
+Item.project = _kept  # type: ignore[method-assign, assignment]
 
 
 class LocalDynamo(DynamoDBBackend):

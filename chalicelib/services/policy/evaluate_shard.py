@@ -21,6 +21,7 @@ from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Kind, Source
 from chalicelib.domain.policy.policy import parse_policy
+from chalicelib.domain.whatif.due_acts import NO_ACTS, DueActs, due_acts, hangs_on_indexes, is_acted_on
 from chalicelib.domain.whatif.report import (
     ROWS_OF_PART,
     UNREADABLE_NAMED,
@@ -33,7 +34,7 @@ from chalicelib.domain.whatif.report import (
     tally_of,
     worst_rows,
 )
-from chalicelib.domain.whatif.what_if import Question, WhatIfCase, moments_of, weigh
+from chalicelib.domain.whatif.what_if import Question, Weighed, WhatIfCase, moments_of, weigh
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.assessment.requeue import requeue
 from chalicelib.services.assessment.write_header import as_scanned, indexes_of, members_of
@@ -175,15 +176,27 @@ class _Page:
             header = header or header_of(ref, self.context.table)
             if header is None or not header.present or header.kind is Kind.ARTIFACT:
                 return
-            weighed = weigh(gather_case(header, self.question, self.context), self.question)
+            case = gather_case(header, self.question, self.context)
+            weighed = weigh(case, self.question)
+            acts = self._due_acts(case, weighed)
         except LazarettoError:
             raise
         except Exception:  # noqa: BLE001 - one image that cannot be judged is counted and named; the others go on
             self._count(Tally(unreadable=1))
             self.unreadable = [*self.unreadable, ref][:UNREADABLE_NAMED]
             return
-        self._count(tally_of(header, weighed))
-        self._keep(row_of(header, weighed))
+        self._count(tally_of(header, weighed, acts))
+        self._keep(row_of(header, weighed, acts))
+
+    def _due_acts(self, case: WhatIfCase, weighed: Weighed) -> DueActs:
+        if not is_acted_on(case.header, weighed):
+            return NO_ACTS
+        if hangs_on_indexes(case, weighed):
+            known: dict[ImageRef, WhatIfCase | None] = {case.header.ref: case}
+            there = [index for index in case.indexes if index.exists]
+            above = tuple(gather_case(index, self.question, self.context, known) for index in there)
+            case = msgspec.structs.replace(case, above=above)
+        return due_acts(case, self.question)
 
     def _count(self, tally: Tally) -> None:
         self.tally = added((self.tally, tally))

@@ -21,7 +21,8 @@ from chalicelib.cli.policy import apply as policy_apply
 from chalicelib.context import AppContext
 from chalicelib.domain.events.message import Decide, Delivery, WhatIf
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import Scan, ScanState, Source
+from chalicelib.domain.headers.pending_action import Hold
+from chalicelib.domain.images.image import Scan, ScanState, Source, StorageStatus
 from chalicelib.domain.policy.review import policy_differences
 from chalicelib.domain.whatif.report import Job
 from chalicelib.services.assessment.re_decide import SHARDS
@@ -138,17 +139,19 @@ def test_what_it_would_do_to_the_images_is_shown_before_it_is_applied(apply: App
 def test_as_many_releases_as_were_shown_pass_the_brake_and_none_that_nobody_has_seen(
     apply: Apply, context: AppContext
 ) -> None:
+    quarantining = FIRST.replace("decision: block", "decision: quarantine") + "mode: enforce\n"
+    blocking, opening = FIRST + "mode: enforce\n", SECOND + "mode: enforce\n"
     for number in range(3):
-        image(context, number)
-    quarantining = FIRST.replace("decision: block", "decision: quarantine")
+        image(context, number, storage=StorageStatus.ARCHIVED, hold=Hold("archive", 1, NOW))
     left = []
-    for text, unseen in ((quarantining, ""), (FIRST, ""), (SECOND, "--skip-what-if"), (FIRST, ""), (SECOND, "")):
+    given = ((quarantining, ""), (blocking, ""), (quarantining, ""), (opening, "--skip-what-if"), (opening, ""))
+    for text, unseen in given:
         result = apply(text, *filter(None, [unseen]))
         for number in range(3):
             receive_batch([Delivery(str(number), Decide(ref(number), "policy"))], context)
         now = context.clock.now()
         left.append((context.table.read_fuse(releases=True).as_of(now).left, "pass the brake" in result.stdout))
-    assert left == [(0, False), (3, True), (3, False), (3, False), (6, True)]
+    assert left == [(0, False), (3, True), (3, False), (3, False), (3, False)]
 
 
 def test_a_policy_that_another_has_overtaken_is_not_said_to_be_in_force(
@@ -305,10 +308,10 @@ def test_a_stage_that_is_not_there_is_named(apply: Apply) -> None:
     assert (result.exit_code, "lazaretto-prod-scans" in result.stderr) == (1, True)
 
 
-def image(context: AppContext, number: int) -> None:
+def image(context: AppContext, number: int, **more: Any) -> None:
     scan = Scan(ScanState.COMPLETE, None, Source.BASIC, NOW)
     context.table.put_header(
-        Header(ref=ref(number), exists=True, known_at=NOW, pushed_at=NOW, scan=scan, refreshed_at=NOW)
+        Header(ref=ref(number), exists=True, known_at=NOW, pushed_at=NOW, scan=scan, refreshed_at=NOW, **more)
     )
 
 
