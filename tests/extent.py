@@ -1,9 +1,10 @@
 """How many of its runs a test does, and from which seed: the only place that knows `dev` from `ci`.
 
 A test states its full numbers. Under the profile `dev` (`make test`) it does a tenth of its random runs and dies at
-every fifth call; under `ci` (`make full`) it does all. Both begin at SEED, which another commit changes, so that what
-one run leaves out another one takes. A test that does fewer here than there carries the mark `sampled`, by which
-`make full` finds it: from its `@given`, from the fixture `extent`, from `killed_at` or `with_seeds`.
+every fifth call, and of the scenes that carry the mark `in_turn` one in three is played, unless only a few tests were
+asked for; under `ci` (`make full`) it does all. Both begin at SEED, which another commit changes, so that what one run
+leaves out another one takes. A test that does fewer here than there carries the mark `sampled`, by which `make full`
+finds it: from its `@given`, from the fixture `extent`, from `killed_at`, `with_seeds` or `in_turn`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import is_hypothesis_test, settings
 
-ONE_OF_RUNS, ONE_OF_CALLS = 10, 5
+ONE_OF_RUNS, ONE_OF_CALLS, ONE_OF_SCENES = 10, 5, 3
+FEW_SCENES = 30
+"""So many are played all: a file or two was asked for."""
 ROOT = Path(__file__).parent.parent
 
 T = TypeVar("T")
@@ -95,9 +98,14 @@ def _sampled(name: str, values: Sequence[int]) -> Callable[[Test], Test]:
     return lambda test: pytest.mark.sampled(each(test))
 
 
-def sample(items: Sequence[pytest.Item]) -> None:
-    """Marks what does less under `dev`, and sees that tests of Hypothesis do. The function of a parametrised test is
-    one for many items."""
+def sample(items: list[pytest.Item]) -> None:
+    """Marks what does less under `dev`, and sees that tests of Hypothesis do; leaves out the scenes whose turn it is
+    not. The function of a parametrised test is one for many items."""
+    scenes = [item for item in items if item.get_closest_marker("in_turn")]
+    for number, item in enumerate(scenes):
+        item.add_marker("sampled")
+        if not EXTENT.is_full and len(scenes) > FEW_SCENES and (number + SEED) % ONE_OF_SCENES:
+            items.remove(item)
     seen = set()
     for item in items:
         if not isinstance(item, pytest.Function):
@@ -111,5 +119,6 @@ def sample(items: Sequence[pytest.Item]) -> None:
 
 
 def told() -> str:
-    what = "all random runs and calls" if EXTENT.is_full else "a tenth of the random runs, every fifth call to die at"
+    part = "a tenth of the random runs, every fifth call to die at, every third scene"
+    what = "all random runs, calls and scenes" if EXTENT.is_full else part
     return f"{what}; again by SEED={SEED}"

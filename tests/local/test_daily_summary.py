@@ -11,6 +11,8 @@ from chalicelib.services.audit.verify_audit import verify_audit, verify_root
 from tests.local.every_function import HURRY_SECONDS, Played
 from tests.local.running import local_stack
 
+pytestmark = pytest.mark.in_turn
+
 ROOT = "Root of the audit log up to "
 
 

@@ -32,7 +32,7 @@ HOMES = tuple(
     Repository(account, region, NAME) for account in (ACCOUNT, REPLICA_ACCOUNT) for region in (REGION, REPLICA_REGION)
 )
 TAG = "1.0"
-pytestmark = pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")
+pytestmark = [pytest.mark.in_turn, pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")]
 POLICY = """
 version: 1
 mode: enforce

@@ -25,6 +25,8 @@ from tests.extent import Extent
 from tests.local.push_image import Pusher
 from tests.local.running import local_stack
 
+pytestmark = pytest.mark.in_turn
+
 HOME = Repository(ACCOUNT, REGION, "team/base")
 POLICY = """
 version: 1

@@ -29,6 +29,8 @@ from chalicelib.settings import InspectorMode
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION
 from tests.local.running import local_stack
 
+pytestmark = pytest.mark.in_turn
+
 OTHER, AWAY, NAME = REPLICA_ACCOUNT, REPLICA_REGION, "team/api"
 HOMES = tuple(Repository(account, region, NAME) for account in (ACCOUNT, OTHER) for region in (REGION, AWAY))
 DIGEST = f"sha256:{'7' * 64}"

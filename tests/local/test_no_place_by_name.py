@@ -21,6 +21,8 @@ from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.push_image import Pusher
 from tests.local.running import local_stack
 
+pytestmark = pytest.mark.in_turn
+
 POLICY = """
 version: 1
 mode: enforce

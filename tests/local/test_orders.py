@@ -22,6 +22,8 @@ from tests.local.ordering import Person
 from tests.local.push_image import Pusher
 from tests.local.running import local_stack
 
+pytestmark = pytest.mark.in_turn
+
 POLICY = """
 version: 1
 mode: {mode}

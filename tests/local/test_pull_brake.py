@@ -17,6 +17,8 @@ from tests.local.every_function import HURRY_SECONDS, Played
 from tests.local.push_image import Pusher
 from tests.local.running import local_stack
 
+pytestmark = pytest.mark.in_turn
+
 HOME = Repository(ACCOUNT, REGION, "team/pulled")
 DAY = timedelta(days=1)
 POLICY = """

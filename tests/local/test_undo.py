@@ -23,7 +23,7 @@ from tests.local.ordering import seen
 from tests.local.push_image import Pusher
 from tests.local.running import local_stack
 
-pytestmark = pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")
+pytestmark = [pytest.mark.in_turn, pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")]
 HOME = Repository(ACCOUNT, REGION, "team/api")
 POLICY = """
 version: 1
