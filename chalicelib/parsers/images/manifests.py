@@ -11,6 +11,7 @@ where blobs are asked for. Sources: OCI image specification 1.1, Docker manifest
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import Any
 
@@ -147,6 +148,7 @@ def parse_manifest(body: str | bytes, media_type: str | None) -> Manifest:
     text = json_bytes(body)
     refuse_deep(text)
     wire = decode(_MANIFEST, text)
+    _refuse_ambiguous(_pairs(text), "$")
     subject = identity.digest(wire.subject.digest, "$.subject.digest") if wire.subject else None
     # A runtime goes by the type that the registry serves; a body may fit two.
     known = media_type or wire.media_type
@@ -161,6 +163,41 @@ def parse_manifest(body: str | bytes, media_type: str | None) -> Manifest:
     if _is_artifact(wire):
         return Manifest(Kind.ARTIFACT, known, (), subject)
     return Manifest(Kind.IMAGE, known, (), subject, _unreadable(wire))
+
+
+_NAMES = frozenset(
+    {"config", "digest", "layers", "manifests", "mediaType", "platform", "schemaVersion", "size", "subject"}
+)
+_FOLDED = frozenset(name.casefold() for name in _NAMES)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object with all its keys, those given twice included."""
+
+
+def _pairs(text: bytes) -> Any:
+    """Numbers as they are written: one may have more digits than Python reads. Raises RefusedPayloadError."""
+    try:
+        return json.loads(text, object_pairs_hook=_Pairs, parse_int=str, parse_float=str)
+    except ValueError as error:
+        raise RefusedPayloadError("$", f"is no JSON: {error}") from error
+
+
+def _refuse_ambiguous(value: Any, path: str) -> None:
+    """Runtimes are written in Go, whose reader takes a key in any case, and the last of several: what they run would be
+    another thing than what is judged. Raises RefusedPayloadError."""
+    if not isinstance(value, _Pairs):
+        for n, inner in enumerate(value if isinstance(value, list) else ()):
+            _refuse_ambiguous(inner, f"{path}[{n}]")
+        return
+    seen = set()
+    for key, inner in value:
+        folded = key.casefold()
+        if folded in seen or (folded in _FOLDED and key not in _NAMES):
+            raise RefusedPayloadError(f"{path}.{sanitize(key, 40)}", "a key that runtimes may read as another one")
+        seen.add(folded)
+        if key != "annotations":
+            _refuse_ambiguous(inner, f"{path}.{sanitize(key, 40)}")
 
 
 def parse_batch_get_image(payload: bytes | str | dict[str, Any], region: str = "") -> BatchImagesPage:

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from chalicelib.domain.images.image import Kind
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.parsers.images.manifests import Blob, parse_blobs
+from chalicelib.parsers.images.manifests import Blob, parse_blobs, parse_manifest
 
 A, B, C = (f"sha256:{digit * 64}" for digit in "abc")
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
@@ -61,3 +62,31 @@ def test_what_cannot_be_copied_whole_is_refused_with_the_place(text, path):
     with pytest.raises(RefusedPayloadError) as error:
         parse_blobs(text)
     assert error.value.path == path
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('{"manifests": [], "Manifests": []}', "$.Manifests"),
+        ('{"manifests": [], "manifests": []}', "$.manifests"),
+        ('{"layerſ": []}', "$.layerſ"),
+        ('{"layers": [{"digest": "a", "DIGEST": "b"}]}', "$.layers[0].DIGEST"),
+        ('{"config": {"mediaType": "a", "mediaType": "b"}}', "$.config.mediaType"),
+    ],
+)
+def test_a_key_that_a_runtime_reads_otherwise_makes_a_manifest_unreadable(text, path):
+    with pytest.raises(RefusedPayloadError) as refused:
+        parse_manifest(text, None)
+    assert refused.value.path == path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"annotations": {"Config": "a", "config": "b"}, "layers": []}',
+        '{"history": [], "fsLayers": [], "tag": "1", "Extra": 1}',
+        '{"layers": [], "annotations": {"n": %s}}' % ("9" * 5_000),
+    ],
+)
+def test_other_keys_and_numbers_of_any_length_are_let_be(text):
+    assert parse_manifest(text, None).kind is Kind.IMAGE
