@@ -3,14 +3,14 @@ is taken away. Nothing is decided and nothing is written here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 import msgspec
 
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import InUse, InUseState, Kind
+from chalicelib.domain.images.image import MOST_RELATED, InUse, InUseState, Kind
 from chalicelib.domain.usage.blast_radius import LAST_PULL, BlastRadius, IndexTags, Line, NewerTag
 from chalicelib.errors import AbsentError, DeniedError, LazarettoError, TransientError
 from chalicelib.services.ports.context import Context
@@ -65,26 +65,42 @@ def _of_images(subject: Subject, images: Collection[str], context: Context) -> S
 
 
 def relatives_of(header: Header, context: Context) -> Sequence[Header]:
-    """The headers of its indexes and of its images, as far as they are known: one read for all, none where it has
-    none."""
-    digests = dict.fromkeys((*header.parents, *_images(header)))
-    refs = [header.ref.home.image(digest) for digest in digests]
-    return [stored.header for stored in context.table.read_headers(refs).values()] if refs else ()
+    """The headers of all indexes that hold it, directly or by another, and of all images below it, as far as they are
+    known: one read for each level, none where it has none."""
+    found: dict[str, Header] = {}
+    above, below = dict.fromkeys(header.parents), dict.fromkeys(_images(header))
+    while (above or below) and len(found) < 2 * MOST_RELATED:
+        refs = [header.ref.home.image(digest) for digest in above | below]
+        stored = {ref.digest: one.header for ref, one in context.table.read_headers(refs).items()}
+        found |= stored
+        above = dict.fromkeys(d for one in above if one in stored for d in stored[one].parents if d not in found)
+        below = dict.fromkeys(d for one in below if one in stored for d in _images(stored[one]) if d not in found)
+    return list(found.values())
 
 
 def subject_of(header: Header, relatives: Sequence[Header], *, whole: bool = False) -> Subject:
     """`relatives`: as `relatives_of` gives them. One that was deleted has no tags, but may run by its digest still."""
-    indexes = {*header.parents, *(r.ref.digest for r in relatives if r.kind is Kind.INDEX)}
+    known = {one.ref.digest: one for one in relatives}
+    above = _reached(header.parents, known, lambda index: index.parents)
+    below = _reached(_images(header), known, _images)
+    indexes = {*above, *(r.ref.digest for r in relatives if r.kind is Kind.INDEX)}
     if header.kind is Kind.INDEX:
         indexes.add(header.ref.digest)
     tags = [tag for one in (header, *relatives) if one.exists or one is header for tag in one.tags]
     return Subject(
         ref=header.ref,
-        digests=frozenset({header.ref.digest, *header.parents, *_images(header)}),
+        digests=frozenset({header.ref.digest, *above, *below}),
         tags=frozenset(tags),
         whole=whole,
         indexes=frozenset(indexes),
     )
+
+
+def _reached(first: Iterable[str], known: Mapping[str, Header], of: Callable[[Header], Iterable[str]]) -> list[str]:
+    found = list(dict.fromkeys(first))
+    for digest in found:  # it grows
+        found += [d for d in (of(known[digest]) if digest in known else ()) if d not in found]
+    return found
 
 
 def _images(header: Header) -> list[str]:

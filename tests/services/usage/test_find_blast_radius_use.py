@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from chalicelib.domain.headers.header import Header
@@ -47,6 +48,20 @@ def test_a_platforms_image_runs_where_its_index_does(context: Any):
     assert find_use(child, context).state is InUseState.YES
     (asked,) = context.runtime.asked
     assert (asked.digests, asked.tags, asked.indexes) == ({digest(1), digest(9)}, {"v1"}, {digest(9)})
+
+
+@pytest.mark.parametrize(("of", "runs"), [(8, 1), (1, 8)])
+def test_an_index_of_indexes_runs_where_an_image_of_an_inner_one_does_and_the_image_where_it_does(
+    context: Any, of: int, runs: int
+):
+    """8 holds 9, and 9 holds 1."""
+    image, inner = held(context, 1, parents=(digest(9),)), index(context, 9, 1)
+    context.table.put_header(msgspec.structs.replace(inner, parents=(digest(8),)))
+    headers = {1: image, 8: index(context, 8, 9, tags=("v1",))}
+    context.runtime.run(headers[runs].ref)
+    assert find_use(headers[of], context).state is InUseState.YES
+    assert context.runtime.asked[-1].digests == {digest(1), digest(8), digest(9)}
+    assert context.runtime.asked[-1].tags == {"v1"}
 
 
 def test_a_platforms_image_does_not_run_where_another_platforms_does(context: Any):
