@@ -125,7 +125,8 @@ def test_what_is_read_of_a_flaw_grows_no_faster_than_the_indexes_of_its_image(
         asked[0] = 0
         world.scan_as(image, "CRITICAL")
         costs.append(asked[0])
-    assert costs[1] < 4 * costs[0], costs
+    # Batches differ from run to run: three times as many indexes cost three to five times as much, a square nine times.
+    assert costs[1] < 6 * costs[0], costs
 
 
 def test_an_index_that_is_pushed_over_a_bad_image_is_news(world: World) -> None:

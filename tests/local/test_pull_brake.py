@@ -89,6 +89,7 @@ def test_a_pull_after_the_push_day_delays_the_archive_once_and_for_a_week(played
 
 
 def test_a_rule_that_asks_for_no_quiet_days_and_a_person_do_not_wait(played: Played) -> None:
+    apply_policy(POLICY.format(shut="none"), "oncall", played.context)
     exploited, ordered = push(played, "kev-1"), push(played, "fine-1")
     wait(played, 3 * DAY)
     pull(played, ordered)
