@@ -1,10 +1,10 @@
 """How many of its runs a test does, and from which seed: the only place that knows `dev` from `ci`.
 
 A test states its full numbers. Under the profile `dev` (`make test`) it does a tenth of its random runs and dies at
-every fifth call, and of the scenes that carry the mark `in_turn` one in three is played, unless only a few tests were
-asked for; under `ci` (`make full`) it does all. Both begin at SEED, which another commit changes, so that what one run
-leaves out another one takes. A test that does fewer here than there carries the mark `sampled`, by which `make full`
-finds it: from its `@given`, from the fixture `extent`, from `killed_at`, `with_seeds` or `in_turn`.
+every fifth call; under `ci` (`make full`) it does all. Of the scenes that carry the mark `in_turn` the one plays a
+third and the other the next, unless only a few tests were asked for. Both begin at SEED, which another commit changes,
+so that what one run leaves out another one takes. A test that does fewer here than there carries the mark `sampled`, by
+which `make full` finds it: from its `@given`, from the fixture `extent`, from `killed_at`, `with_seeds` or `in_turn`.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def sample(items: list[pytest.Item]) -> None:
     scenes = [item for item in items if item.get_closest_marker("in_turn")]
     for number, item in enumerate(scenes):
         item.add_marker("sampled")
-        if not EXTENT.is_full and len(scenes) > FEW_SCENES and (number + SEED) % ONE_OF_SCENES:
+        if len(scenes) > FEW_SCENES and (number + SEED + EXTENT.is_full) % ONE_OF_SCENES:
             items.remove(item)
     seen = set()
     for item in items:
@@ -119,6 +119,6 @@ def sample(items: list[pytest.Item]) -> None:
 
 
 def told() -> str:
-    part = "a tenth of the random runs, every fifth call to die at, every third scene"
-    what = "all random runs, calls and scenes" if EXTENT.is_full else part
-    return f"{what}; again by SEED={SEED}"
+    part = "a tenth of the random runs, every fifth call to die at"
+    what = "all random runs and calls" if EXTENT.is_full else part
+    return f"{what}, a third of the long scenes; again by SEED={SEED}"

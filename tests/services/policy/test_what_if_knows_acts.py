@@ -62,7 +62,7 @@ def policies(draw: Any) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(policies(), policies(), st.integers(0, 10_000))
 def test_what_it_says_is_due_applying_it_then_does(today: Any, candidate: Any, seed: int) -> None:
     judged = Judged(JudgedContext())
