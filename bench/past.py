@@ -38,7 +38,7 @@ from chalicelib.domain.images.finding import Finding, FindingsDocument, Listing
 from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Scan, ScanState, Source
 from chalicelib.domain.policy.waiver import Waiver, waiver_id
 from chalicelib.domain.whatif.report import Job, ShardPart, WhatIfReport
-from chalicelib.domain.whatif.what_if import Question, Ruling, Weighed, WhatIfCase, weigh
+from chalicelib.domain.whatif.what_if import Film, Ruling, Weighed, weigh
 from chalicelib.parsers.findings.rows import parse_list_findings
 from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 from chalicelib.services.policy import evaluate_shard
@@ -125,9 +125,9 @@ class Registry:
         """What the what-if said of the images as of now, by the candidate: of all of them, not of the worst alone."""
         return msgspec.json.Decoder(tuple[ImageRef, Ruling]).decode_lines(self._said)
 
-    def _weigh(self, case: WhatIfCase, question: Question) -> Weighed:
-        weighed = weigh(case, question)
-        self._said += msgspec.json.encode((case.header.ref, weighed.candidate)) + b"\n"  # one object, however long
+    def _weigh(self, film: Film) -> Weighed:
+        weighed = weigh(film)
+        self._said += msgspec.json.encode((film.case.header.ref, weighed.candidate)) + b"\n"  # one object, however long
         return weighed
 
     def refs(self) -> Iterator[ImageRef]:

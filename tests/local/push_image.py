@@ -8,9 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.local import events as aws_events
+from chalicelib.local.aws.seed import covered
+from chalicelib.local.demo import demo_registry
+from chalicelib.local.ecr.ecr import ecr_of
+from chalicelib.local.inspector import inspector_of
 
 if TYPE_CHECKING:
     from types_boto3_ecr import ECRClient
+
+    from chalicelib.local.aws.stack import LocalStack
 
 OCI = "application/vnd.oci.image"
 MANIFEST, INDEX = f"{OCI}.manifest.v1+json", f"{OCI}.index.v1+json"
@@ -83,6 +90,20 @@ class Pusher:
     def _size_of(self, ref: ImageRef) -> int:
         answer = self._client.batch_get_image(**self._named, imageIds=[{"imageDigest": ref.digest}])
         return len(answer["images"][0]["imageManifest"].encode())
+
+
+def scan_image(stack: LocalStack, ref: ImageRef, *, flaw: bool) -> None:
+    """Inspector has scanned it, with a critical flaw or without any; nothing is handled yet."""
+    now = stack.clock.now()
+    with stack.aws.lock:
+        inspector = inspector_of(ref.region)
+        if flaw:
+            image = ecr_of(ref.home).get(ref.repository, {"imageDigest": ref.digest})
+            row = demo_registry.enhanced_finding(ref, demo_registry.OPENSSL, (), image.pushed_at, now)
+            inspector.hold(ref.arn, {**row, "severity": "CRITICAL"})
+        inspector.coverage[ref.arn] = covered(ref, "ACTIVE", "SUCCESSFUL", now)
+    counts = {"CRITICAL": 1} if flaw else {}
+    stack.aws.put_event(aws_events.inspector_scan_finished(ref, (), counts, now))
 
 
 def _text(body: Raw) -> str:

@@ -11,20 +11,14 @@ import pytest
 
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.images.image import ImageRef
-from tests.local.every_function import HURRY_SECONDS, Played
-from tests.local.running import local_stack
-from tests.local.test_orders import Room, is_archived, named
+from tests.local.test_orders import Room, is_archived, named, open_room
 
 pytestmark = pytest.mark.in_turn
 
 
 @pytest.fixture(scope="module")
 def room() -> Iterator[Room]:
-    with local_stack(hurry=HURRY_SECONDS) as stack:
-        # At the full hour the schedule begins sweeps.
-        stack.clock.move((stack.clock.now().replace(minute=10) - stack.clock.now()) % timedelta(hours=1))
-        room = Room(Played(stack))
-        room.apply("enforce")
+    with open_room() as room:
         yield room
 
 

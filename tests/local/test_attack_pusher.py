@@ -16,16 +16,12 @@ import pytest
 from chalice.test import Client
 
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.local import events as aws_events
 from chalicelib.local.aws.deployment import ACCOUNT
-from chalicelib.local.aws.seed import covered
 from chalicelib.local.aws.stack import REGION, LocalStack
-from chalicelib.local.demo import demo_registry
 from chalicelib.local.ecr.ecr import ecr_of
-from chalicelib.local.inspector import inspector_of
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
-from tests.local.push_image import CONFIG, INDEX, LAYER, MANIFEST, Pusher
+from tests.local.push_image import CONFIG, INDEX, LAYER, MANIFEST, Pusher, scan_image
 from tests.local.running import local_stack
 
 pytestmark = [pytest.mark.in_turn, pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")]
@@ -65,14 +61,7 @@ class Attack(StoryWorld):
     def scan(self, *refs: ImageRef, flaw: bool) -> None:
         """Inspector has scanned them: with a critical flaw, or without any."""
         for ref in refs:
-            with self.stack.aws.lock:
-                image = ecr_of(ref.home).get(ref.repository, {"imageDigest": ref.digest})
-                if flaw:
-                    row = demo_registry.enhanced_finding(ref, demo_registry.OPENSSL, (), image.pushed_at, self.now)
-                    inspector_of(REGION).hold(ref.arn, {**row, "severity": "CRITICAL"})
-                inspector_of(REGION).coverage[ref.arn] = covered(ref, "ACTIVE", "SUCCESSFUL", self.now)
-            counts = {"CRITICAL": 1} if flaw else {}
-            self.stack.aws.put_event(aws_events.inspector_scan_finished(ref, (), counts, self.now))
+            scan_image(self.stack, ref, flaw=flaw)
         self.settle()
         self.wait(timedelta(minutes=6))
         self.settle()
@@ -205,12 +194,7 @@ def test_a_tag_that_moves_while_its_image_is_judged_takes_no_other_image(attack:
     attack.scan(clean, flaw=False)
     bad = push.image([b"bad"], ["1.0"])
     attack.settle()
-    with attack.stack.aws.lock:
-        image = ecr_of(bad.home).get(bad.repository, {"imageDigest": bad.digest})
-        row = demo_registry.enhanced_finding(bad, demo_registry.OPENSSL, (), image.pushed_at, attack.now)
-        inspector_of(REGION).hold(bad.arn, {**row, "severity": "CRITICAL"})
-        inspector_of(REGION).coverage[bad.arn] = covered(bad, "ACTIVE", "SUCCESSFUL", attack.now)
-    attack.stack.aws.put_event(aws_events.inspector_scan_finished(bad, (), {"CRITICAL": 1}, attack.now))
+    scan_image(attack.stack, bad, flaw=True)
     attack.stack.pump.turn()
     push.image([b"clean"], ["1.0"])
     attack.settle()

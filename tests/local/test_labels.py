@@ -15,17 +15,13 @@ import pytest
 from chalice.test import Client
 
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.local import events as aws_events
 from chalicelib.local.aws.deployment import ACCOUNT
-from chalicelib.local.aws.seed import covered
 from chalicelib.local.aws.stack import REGION, LocalStack
-from chalicelib.local.demo import demo_registry
 from chalicelib.local.ecr.ecr import ecr_of
-from chalicelib.local.inspector import inspector_of
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.extent import Extent
-from tests.local.push_image import INDEX, MANIFEST, Pusher
+from tests.local.push_image import INDEX, MANIFEST, Pusher, scan_image
 from tests.local.running import local_stack
 
 pytestmark = pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")
@@ -120,12 +116,7 @@ class Attack(StoryWorld):
         self.settle()
 
     def _scan(self, ref: ImageRef) -> None:
-        with self.stack.aws.lock:
-            image = ecr_of(ref.home).get(ref.repository, {"imageDigest": ref.digest})
-            row = demo_registry.enhanced_finding(ref, demo_registry.OPENSSL, (), image.pushed_at, self.now)
-            inspector_of(REGION).hold(ref.arn, {**row, "severity": "CRITICAL"})
-            inspector_of(REGION).coverage[ref.arn] = covered(ref, "ACTIVE", "SUCCESSFUL", self.now)
-        self.stack.aws.put_event(aws_events.inspector_scan_finished(ref, (), {"CRITICAL": 1}, self.now))
+        scan_image(self.stack, ref, flaw=True)
 
     def _order(self, ref: ImageRef) -> None:
         body = {"repository": ref.repository, "digest": ref.digest, "reason": "a drill"}

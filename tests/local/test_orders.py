@@ -4,6 +4,7 @@ and of several people about one image: who saw what, and who ends whose."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -103,13 +104,19 @@ def named(ref: ImageRef) -> dict[str, str]:
     return {"repository": ref.repository, "digest": ref.digest}
 
 
-@pytest.fixture(scope="module")
-def room() -> Iterator[Room]:
+@contextmanager
+def open_room() -> Iterator[Room]:
     with local_stack(hurry=HURRY_SECONDS) as stack:
         # At the full hour the schedule begins sweeps.
         stack.clock.move((stack.clock.now().replace(minute=10) - stack.clock.now()) % timedelta(hours=1))
         room = Room(Played(stack))
         room.apply("enforce")
+        yield room
+
+
+@pytest.fixture(scope="module")
+def room() -> Iterator[Room]:
+    with open_room() as room:
         yield room
 
 

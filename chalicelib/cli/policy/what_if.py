@@ -90,8 +90,8 @@ def print_what_if(answer: Mapping[str, Any], limit: int) -> None:
     output.say(f"{images}, as of {output.when(answer['at'])}, against {against}")
     decisions = [(d, totals["today"].get(d, 0), totals["candidate"].get(d, 0)) for d in reversed(Decision)]
     output.print_table("", ("decision", "today", "candidate"), decisions)
-    done = [(act, totals["acts_today"][act], totals["acts"][act]) for act in _ACTS]
-    if done := [row for row in done if any(row[1:])]:
+    counted = ((act, totals["acts_today"][act], totals["acts"][act]) for act in _ACTS)
+    if done := [row for row in counted if any(row[1:])]:
         output.print_table("what is done", ("images", "today", "candidate"), done)
     for line in _sums(totals, answer):
         output.say(line)

@@ -32,7 +32,7 @@ from chalicelib.domain.headers.pending_action import ActionType, Holding
 from chalicelib.domain.images.image import InUseState
 from chalicelib.domain.images.verdict import Decision, Reason
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.domain.whatif.what_if import Film, Question, Weighed, WhatIfCase
+from chalicelib.domain.whatif.what_if import Film, Weighed, WhatIfCase
 
 
 class DueAct(msgspec.Struct, frozen=True):
@@ -59,16 +59,17 @@ def is_acted_on(header: Header, weighed: Weighed) -> bool:
     return closes or header.denied or header.hold is not None or header.order is not None or header.act is not None
 
 
-def hangs_on_indexes(case: WhatIfCase, weighed: Weighed) -> bool:
+def hangs_on_indexes(weighed: Weighed) -> bool:
     """Whether it is to be quarantined unless an index needs it."""
-    return bool(case.indexes) and Decision.QUARANTINE in (weighed.today.decision, weighed.candidate.decision)
+    return Decision.QUARANTINE in (weighed.today.decision, weighed.candidate.decision)
 
 
-def due_acts(case: WhatIfCase, question: Question) -> DueActs:
-    """The case must be one that is decided about, with the indexes `above` it where it hangs on them."""
+def due_acts(film: Film, indexes: Sequence[WhatIfCase]) -> DueActs:
+    """Its case must be one that is decided about. `indexes`: those that hold it and are there, where it hangs on
+    them."""
+    question = film.question
     now = msgspec.structs.replace(question, moments=question.moments[-1:])
-    film = Film(case, now)
-    above = [Film(index, now) for index in case.above]
+    above = [Film(index, now) for index in indexes]
     return DueActs(
         *(_due_under(film, above, policy, now.moments[0]) for policy in (question.today, question.candidate))
     )

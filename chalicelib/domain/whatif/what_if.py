@@ -8,7 +8,7 @@ of its last second (UTC), by the findings of then (`past.py`); what began and en
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
@@ -29,15 +29,13 @@ _END_OF_DAY = time(23, 59, 59, tzinfo=UTC)
 class WhatIfCase(msgspec.Struct, frozen=True):
     """An image with all that its decision hangs on. `indexes`: those that hold it.
 
-    `children`: of an index, its images; None is one that was never heard of. Of a public image, its twins. `above`: the
-    indexes as cases of their own, where what they say of it keeps it from being quarantined.
+    `children`: of an index, its images; None is one that was never heard of. Of a public image, its twins.
     """
 
     header: Header
     document: FindingsDocument
     indexes: tuple[Header, ...] = ()
     children: tuple[WhatIfCase | None, ...] = ()
-    above: tuple[WhatIfCase, ...] = ()
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -91,19 +89,19 @@ def moments_of(now: datetime, since_days: int) -> tuple[datetime, ...]:
     return (*ends, now)
 
 
-def weigh(case: WhatIfCase, question: Question) -> Weighed:
-    """The case must be one that is decided about: present, and no artifact."""
-    film = Film(case, question)
+def weigh(film: Film) -> Weighed:
+    """Its case must be one that is decided about: present, and no artifact."""
+    header, question = film.case.header, film.question
     today, candidate = film.verdicts(question.today), film.verdicts(question.candidate)
     asks_kev = question.today.asks_kev or question.candidate.asks_kev
     known = question.known_since
     past = tuple(
-        Day(at.date(), _ruling(former), _ruling(new), notes_at(case.header, at, asks_kev=asks_kev, known_since=known))
+        Day(at.date(), _ruling(former), _ruling(new), notes_at(header, at, asks_kev=asks_kev, known_since=known))
         for at, former, new in zip(question.moments[:-1], today.past, candidate.past, strict=True)
         if former is not None and new is not None
     )
-    kev_open = _hangs_on_kev(case, question.candidate)
-    return Weighed(_effective(today.now, case.header), _effective(candidate.now, case.header), past, kev_open)
+    kev_open = _hangs_on_kev(film, question.candidate)
+    return Weighed(_effective(today.now, header), _effective(candidate.now, header), past, kev_open)
 
 
 class _Verdicts(NamedTuple):
@@ -132,7 +130,7 @@ class Film:
     def __init__(self, case: WhatIfCase, question: Question, films: dict[ImageRef, Film] | None = None) -> None:
         films = {} if films is None else films
         films[case.header.ref] = self
-        self.case, self.moments, self.all_waivers = case, question.moments, question.waivers
+        self.case, self.question, self.moments, self.all_waivers = case, question, question.moments, question.waivers
         self.start = began(case.header)
         self.waivers = tuple(w for w in question.waivers if w.covers(case.header.ref.repository))
         # Attestations and whatever else turned out to be no image do not count.
@@ -229,22 +227,12 @@ def _led(decision: Decision, reasons: Sequence[Reason]) -> Ruling:
     return Ruling(decision, first.rule, first.detail, first.count, first.vulnerability_ids[:WORST_KEPT])
 
 
-def _hangs_on_kev(case: WhatIfCase, policy: Policy) -> bool:
+def _hangs_on_kev(film: Film, policy: Policy) -> bool:
     """Only Inspector is ever asked for KEV."""
-    return policy.asks_kev and any(_asks_kev(one, policy) for one in _all_in(case))
+    return policy.asks_kev and any(_asks_kev(one.case, policy) for one in film.below())
 
 
 def _asks_kev(case: WhatIfCase, policy: Policy) -> bool:
     state = case.header.state(indexes=case.indexes)
     open_ones = (f for f in case.document.findings if f.open and f.kev is None and f.source is Source.ENHANCED)
     return any(policy.asks(f, state) for f in open_ones)
-
-
-def _all_in(case: WhatIfCase) -> Iterable[WhatIfCase]:
-    """It and all below it, each once."""
-    found, left = {case.header.ref: case}, [case]
-    while left:
-        below = [c for c in left.pop().children if c is not None and c.header.ref not in found]
-        found |= {c.header.ref: c for c in below}
-        left += below
-    return found.values()

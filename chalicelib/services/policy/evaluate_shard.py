@@ -34,7 +34,7 @@ from chalicelib.domain.whatif.report import (
     tally_of,
     worst_rows,
 )
-from chalicelib.domain.whatif.what_if import Question, Weighed, WhatIfCase, moments_of, weigh
+from chalicelib.domain.whatif.what_if import Film, Question, Weighed, WhatIfCase, moments_of, weigh
 from chalicelib.errors import ConflictError, LazarettoError, TransientError
 from chalicelib.services.assessment.requeue import requeue
 from chalicelib.services.assessment.write_header import as_scanned, indexes_of, members_of
@@ -176,9 +176,9 @@ class _Page:
             header = header or header_of(ref, self.context.table)
             if header is None or not header.present or header.kind is Kind.ARTIFACT:
                 return
-            case = gather_case(header, self.question, self.context)
-            weighed = weigh(case, self.question)
-            acts = self._due_acts(case, weighed)
+            film = Film(gather_case(header, self.question, self.context), self.question)
+            weighed = weigh(film)
+            acts = self._due_acts(film, weighed)
         except LazarettoError:
             raise
         except Exception:  # noqa: BLE001 - one image that cannot be judged is counted and named; the others go on
@@ -188,15 +188,13 @@ class _Page:
         self._count(tally_of(header, weighed, acts))
         self._keep(row_of(header, weighed, acts))
 
-    def _due_acts(self, case: WhatIfCase, weighed: Weighed) -> DueActs:
+    def _due_acts(self, film: Film, weighed: Weighed) -> DueActs:
+        case = film.case
         if not is_acted_on(case.header, weighed):
             return NO_ACTS
-        if hangs_on_indexes(case, weighed):
-            known: dict[ImageRef, WhatIfCase | None] = {case.header.ref: case}
-            there = [index for index in case.indexes if index.exists]
-            above = tuple(gather_case(index, self.question, self.context, known) for index in there)
-            case = msgspec.structs.replace(case, above=above)
-        return due_acts(case, self.question)
+        there = [index for index in case.indexes if index.exists] if hangs_on_indexes(weighed) else []
+        known: dict[ImageRef, WhatIfCase | None] = {case.header.ref: case}
+        return due_acts(film, [gather_case(index, self.question, self.context, known) for index in there])
 
     def _count(self, tally: Tally) -> None:
         self.tally = added((self.tally, tally))

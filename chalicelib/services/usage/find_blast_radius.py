@@ -96,10 +96,13 @@ def subject_of(header: Header, relatives: Sequence[Header], *, whole: bool = Fal
     )
 
 
-def _reached(first: Iterable[str], known: Mapping[str, Header], of: Callable[[Header], Iterable[str]]) -> list[str]:
-    found = list(dict.fromkeys(first))
-    for digest in found:  # it grows
-        found += [d for d in (of(known[digest]) if digest in known else ()) if d not in found]
+def _reached(first: Sequence[str], known: Mapping[str, Header], of: Callable[[Header], Iterable[str]]) -> set[str]:
+    found, left = set(first), list(first)
+    while left:
+        one = known.get(left.pop())
+        further = set(of(one)) - found if one is not None else set()
+        found |= further
+        left += further
     return found
 
 

@@ -21,7 +21,7 @@ from chalicelib.domain.policy.policy import Policy, parse_policy
 from chalicelib.domain.policy.waiver import Waiver
 from chalicelib.domain.whatif import what_if
 from chalicelib.domain.whatif.past import Past, PastNote, state_at
-from chalicelib.domain.whatif.what_if import Question, Weighed, WhatIfCase, moments_of, weigh
+from chalicelib.domain.whatif.what_if import Film, Question, Weighed, WhatIfCase, moments_of, weigh
 from tests.fakes.history import COMPLETE, RESOLVED, STEPS, play
 from tests.fakes.images import digest, finding, image, ref
 from tests.fakes.queries import NOW
@@ -72,7 +72,7 @@ def question(candidate: Policy, now: datetime, days: int = 12, *, today: Policy 
 
 
 def asked(case: WhatIfCase, candidate: Policy, now: datetime = NOW, days: int = 12, **more: Any) -> Weighed:
-    return weigh(case, question(candidate, now, days, **more))
+    return weigh(Film(case, question(candidate, now, days, **more)))
 
 
 def case(*findings: Any, pushed_days: int = 30, **changes: Any) -> WhatIfCase:
@@ -297,7 +297,7 @@ def test_each_past_day_says_that_tags_and_use_are_those_of_today() -> None:
 
 def test_days_of_which_something_may_be_forgotten_say_so() -> None:
     known_since = msgspec.structs.replace(question(BLOCKS_HIGH, NOW, 5), known_since=NOW - 2 * DAY)
-    weighed = weigh(case(finding(1)), known_since)
+    weighed = weigh(Film(case(finding(1)), known_since))
     assert [PastNote.BEFORE_HISTORY in day.notes for day in weighed.past] == [True, True, True, False, False]
 
 

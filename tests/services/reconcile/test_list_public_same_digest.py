@@ -20,7 +20,7 @@ from chalicelib.domain.images.image import ImageRef, Kind, Repository, Scan, Sca
 from chalicelib.domain.images.verdict import Decision, ImageState, Reason, VerdictSummary
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.waiver import Waiver
-from chalicelib.domain.whatif.what_if import Question, weigh
+from chalicelib.domain.whatif.what_if import Film, Question, weigh
 from chalicelib.errors import UpstreamError
 from chalicelib.services.assessment.write_header import update_header
 from chalicelib.services.policy.evaluate_shard import gather_case
@@ -259,7 +259,7 @@ def test_what_if_says_of_a_public_image_what_applying_then_decides(world: Public
         candidate = policy(notify=[], rules=rules)
         question = Question(world.policy, candidate, (), (world.moment,))
         header = world.stored.headers[PUBLIC]
-        weighed = weigh(gather_case(header, question, world), question)  # type: ignore[arg-type]
+        weighed = weigh(Film(gather_case(header, question, world), question))  # type: ignore[arg-type]
         assert weighed.today.decision is header.decision
         world.policy, world.versions = candidate, (number, 0)
         for where in (PUBLIC, *places):
@@ -366,7 +366,7 @@ def test_what_if_knows_waivers_and_twins_that_are_gone(
     if not there:
         delete(world, PRIVATE)
     question = Question(world.policy, FATAL, world.waivers, (world.moment,))
-    weighed = weigh(gather_case(world.stored.headers[PUBLIC], question, world), question)  # type: ignore[arg-type]
+    weighed = weigh(Film(gather_case(world.stored.headers[PUBLIC], question, world), question))  # type: ignore[arg-type]
     world.policy, world.versions = FATAL, (5, 5)
     decide_again(world, PUBLIC, PRIVATE)
     assert weighed.candidate.decision is decision(world)

@@ -12,7 +12,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Child, Kind
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict
 from chalicelib.domain.policy.waiver import Waiver
-from chalicelib.domain.whatif.what_if import Question, moments_of, weigh
+from chalicelib.domain.whatif.what_if import Film, Question, moments_of, weigh
 from chalicelib.errors import TransientError
 from chalicelib.services.enforcement.give_order import Terms, release_image
 from chalicelib.services.policy.evaluate_shard import gather_case
@@ -124,7 +124,7 @@ def test_a_what_if_gathers_and_weighs_each_image_under_layers_of_indexes_once() 
     story, _ = excused()
     candidate = policy(rules=[{"id": "high", "match": {"severity": {"gte": "HIGH"}}, "decision": "block"}])
     question = Question(story.policies[-1], candidate, (), moments_of(story.moment, 2))
-    weighed = weigh(gather_case(layers(story), question, story), question)  # type: ignore[arg-type]
+    weighed = weigh(Film(gather_case(layers(story), question, story), question))  # type: ignore[arg-type]
     assert weighed.candidate.decision is Decision.BLOCK
 
 
