@@ -130,6 +130,44 @@ def test_an_image_that_reads_as_an_artifact_is_judged_by_its_index(attack: Attac
     assert attack.decision(tricked) not in OPEN
 
 
+def test_layers_that_a_runtime_loads_from_elsewhere_are_no_clean_scan(attack: Attack) -> None:
+    """The registry, and so the scanner, never had them."""
+    push = attack.into("team/elsewhere")
+    good = push.image([b"good"])
+    outside = {"mediaType": LAYER, "digest": good.digest, "size": 1, "urls": ["https://elsewhere.example/layer"]}
+    foreign = {**outside, "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "urls": []}
+    config = {"mediaType": CONFIG, "digest": good.digest, "size": 1}
+    bodies = [{"mediaType": MANIFEST, "config": config, "layers": [layer]} for layer in (outside, foreign)]
+    tricked = [push.put(body, []) for body in bodies]
+    attack.settle()
+    attack.scan(good, *tricked, flaw=False)
+    assert attack.decision(good) == "ALLOW"
+    assert [attack.decision(ref) for ref in tricked] == ["WARN"] * 2, "as the policy says of what cannot be scanned"
+
+
+@pytest.mark.parametrize("media_type", [MANIFEST, INDEX])
+def test_what_is_an_image_and_an_index_at_once_is_not_clean(attack: Attack, media_type: str) -> None:
+    name = f"team/both-{'index' if media_type == INDEX else 'image'}"
+    good = attack.into(name).image([b"good"])
+    layer, config = ({"mediaType": kind, "digest": good.digest, "size": 1} for kind in (LAYER, CONFIG))
+    body = {"schemaVersion": 2, "config": config, "layers": [layer], "manifests": [descriptor(good, "amd64")]}
+    both = attack.raw(name, json.dumps(body), media_type, "1.0")
+    attack.settle()
+    attack.scan(good, *([] if media_type == INDEX else [both]), flaw=False)
+    assert attack.decision(good) == "ALLOW"
+    assert attack.decision(both) != "ALLOW"
+
+
+def test_a_subject_that_names_nothing_keeps_no_image_of_the_repository_from_being_judged(attack: Attack) -> None:
+    push = attack.into("team/subject")
+    subject = {"mediaType": MANIFEST, "digest": "sha512:" + "0" * 128, "size": 1}
+    refs = push.image([b"labelled"], ["1"], subject=subject), push.image([b"beside"], ["2"])
+    attack.settle()
+    attack.scan(*refs, flaw=False)
+    assert [attack.decision(ref) for ref in refs] == ["ALLOW"] * 2
+    assert not attack.stack.dead_letters()
+
+
 def test_an_index_of_nothing_that_runs_is_not_clean(attack: Attack) -> None:
     push = attack.into("team/empty")
     nothing = attack.raw("team/empty", f'{{"schemaVersion": 2, "mediaType": "{INDEX}", "manifests": []}}', INDEX, "0")

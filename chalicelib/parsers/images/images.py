@@ -116,7 +116,6 @@ def _image(wire: _Image, region: str) -> ImageDetail:
         intern(identity.repository_name(wire.repository_name, "$.repositoryName")),
         identity.digest(wire.image_digest, "$.imageDigest"),
     )
-    subject = wire.subject_manifest_digest
     summary = wire.image_scan_findings_summary or _Summary()
     counts = severity_counts(summary.finding_severity_counts)
     return ImageDetail(
@@ -126,7 +125,7 @@ def _image(wire: _Image, region: str) -> ImageDetail:
         size_bytes=wire.image_size_in_bytes,
         media_type=_shared(wire.image_manifest_media_type),
         artifact_media_type=_shared(wire.artifact_media_type),
-        subject_digest=identity.digest(subject, "$.subjectManifestDigest") if subject else None,
+        subject_digest=identity.subject(wire.subject_manifest_digest),
         storage=_STORAGE.get(wire.image_status or "", StorageStatus.ACTIVE),
         last_pulled_at=instant(wire.last_recorded_pull_time, "$.lastRecordedPullTime"),
         archived_at=instant(wire.last_archived_at, "$.lastArchivedAt"),

@@ -73,7 +73,9 @@ ARTIFACT_LAYER_TYPES = (
 )
 """How the types of layers begin that hold no file system."""
 MOST_OF_A_WHY = 300
-UNREADABLE_LAYERS = ("+encrypted", ".nydus.")
+FOREIGN_LAYERS = (".foreign.", ".nondistributable.")
+"""Parts of types of layers that their owner does not let be handed on, so that most registries never got them."""
+UNREADABLE_LAYERS = ("+encrypted", ".nydus.", *FOREIGN_LAYERS)
 """Parts of types of layers whose files no scanner of AWS reads. eStargz and SOCI leave the layers plain gzip."""
 
 
@@ -110,6 +112,7 @@ class _Descriptor(Wire):
     media_type: str | None = None
     digest: str | None = None
     platform: _Platform | None = None
+    urls: list[object] | None = None
 
 
 class _Manifest(Wire):
@@ -149,7 +152,9 @@ def parse_manifest(body: str | bytes, media_type: str | None) -> Manifest:
     refuse_deep(text)
     wire = decode(_MANIFEST, text)
     _refuse_ambiguous(_pairs(text), "$")
-    subject = identity.digest(wire.subject.digest, "$.subject.digest") if wire.subject else None
+    if wire.manifests is not None and (wire.config is not None or wire.layers is not None):
+        raise RefusedPayloadError("$.manifests", "a manifest that is an image and an index at once")
+    subject = identity.subject(wire.subject.digest) if wire.subject else None
     # A runtime goes by the type that the registry serves; a body may fit two.
     known = media_type or wire.media_type
     if known in INDEX_MEDIA_TYPES or (known not in IMAGE_MEDIA_TYPES and wire.manifests is not None):
@@ -256,12 +261,13 @@ def _is_artifact(wire: _Manifest) -> bool:
 
 
 def _unreadable(wire: _Manifest) -> str | None:
-    types = (layer.media_type or "" for layer in wire.layers or ())
+    layers = wire.layers or ()
+    # A runtime loads it from there, whatever the registry holds under its digest.
+    if any(layer.urls for layer in layers):
+        return "no scanner reads layers that lie outside the registry (`urls`)"
+    types = (layer.media_type or "" for layer in layers)
     kind = next((kind for kind in types if any(part in kind for part in UNREADABLE_LAYERS)), None)
     return None if kind is None else f"no scanner reads layers of type {sanitize(kind, 100)}"
-
-
-_FOREIGN_MARKS = (".foreign.", ".nondistributable.")
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -321,4 +327,4 @@ def _descriptors(wire: _BlobManifest) -> list[tuple[str, _BlobDescriptor]]:
 
 
 def _is_foreign(descriptor: _BlobDescriptor) -> bool:
-    return any(mark in (descriptor.media_type or "") for mark in _FOREIGN_MARKS)
+    return any(part in (descriptor.media_type or "") for part in FOREIGN_LAYERS)

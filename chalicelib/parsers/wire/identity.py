@@ -37,6 +37,11 @@ def digest(text: str | None, at: str) -> str:
     return _matching(text, DIGEST, at, "a digest is sha256: and 64 hex digits")
 
 
+def subject(text: str | None) -> str | None:
+    """What a manifest says it refers to. A pusher writes it: what names nothing in ECR (None) spoils nothing else."""
+    return text if text and DIGEST.fullmatch(text) else None
+
+
 def repository_name(text: str | None, at: str) -> str:
     if text and len(text) > _LONGEST_NAME:
         raise RefusedPayloadError(at, f"a repository name of {len(text)} characters")

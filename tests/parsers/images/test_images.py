@@ -59,7 +59,6 @@ def test_counts_given_empty_are_not_counts_not_given() -> None:
         ({"repositoryName": "a" * 300}, "$.imageDetails[1].repositoryName"),
         ({"imageSizeInBytes": 1.5}, "$.imageDetails[1].imageSizeInBytes"),
         ({"imageTags": "latest"}, "$.imageDetails[1].imageTags"),
-        ({"subjectManifestDigest": "sha256:x"}, "$.imageDetails[1].subjectManifestDigest"),
         ({"imagePushedAt": "never"}, "$.imageDetails[1].imagePushedAt"),
     ],
 )
@@ -67,6 +66,16 @@ def test_an_image_that_cannot_be_read_is_refused(changes: dict[str, Any], path: 
     with pytest.raises(RefusedPayloadError) as caught:
         parse_describe_images({"imageDetails": [image_detail(), image_detail("other", **changes)]})
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize("said", ["sha256:x", "sha512:" + "0" * 128, "", "latest"])
+def test_a_subject_that_names_nothing_in_ecr_keeps_no_image_from_being_read(said: str) -> None:
+    """The pusher of one manifest writes it, and the page lists the repository."""
+    rows = [image_detail(subjectManifestDigest=said), image_detail("other")]
+    first, _ = parse_describe_images({"imageDetails": rows}).images
+    assert first.subject_digest is None
+    read = parse_manifest(manifest(subject={"digest": said}), OCI)
+    assert (read.subject, read.unreadable) == (None, None)
 
 
 def test_repositories_take_their_region_from_the_arn() -> None:
@@ -137,18 +146,32 @@ def test_no_label_makes_an_artifact_of_an_image(labels: dict[str, Any]) -> None:
 
 
 def test_a_runtime_goes_by_the_type_that_the_registry_serves_and_so_does_the_kind() -> None:
-    both = json.dumps({**json.loads(manifest()), "manifests": [{"digest": digest("a")}]})
-    assert parse_manifest(both, OCI).kind is Kind.IMAGE
-    assert parse_manifest(both, INDEX).kind is Kind.INDEX
-    assert parse_manifest(both, None).kind is Kind.IMAGE
+    assert parse_manifest(manifest(), INDEX).kind is Kind.INDEX
+    assert parse_manifest(manifest(mediaType=INDEX), None).kind is Kind.INDEX
     assert parse_manifest(json.dumps({"manifests": []}), None).kind is Kind.INDEX
 
 
-@pytest.mark.parametrize("end", ["tar+encrypted", "tar+gzip+encrypted", "nydus.blob.v1"])
+@pytest.mark.parametrize("media_type", [OCI, INDEX, None])
+@pytest.mark.parametrize("known", [{"config": {}}, {"layers": []}])
+def test_what_is_an_image_and_an_index_at_once_is_refused(known: dict[str, Any], media_type: str | None) -> None:
+    """Which of both a runtime takes depends on the runtime (CVE-2021-41190)."""
+    with pytest.raises(RefusedPayloadError, match="at once"):
+        parse_manifest(json.dumps({**known, "manifests": []}), media_type)
+
+
+@pytest.mark.parametrize(
+    "end", ["tar+encrypted", "tar+gzip+encrypted", "nydus.blob.v1", "nondistributable.v1.tar+gzip"]
+)
 def test_layers_that_no_scanner_reads_are_named(end: str) -> None:
     layer = f"application/vnd.oci.image.layer.{end}"
     assert parse_manifest(manifest(layer=layer), OCI).unreadable == f"no scanner reads layers of type {layer}"
     assert parse_manifest(manifest(), OCI).unreadable is None
+
+
+def test_layers_that_lie_outside_the_registry_are_read_by_no_scanner() -> None:
+    layer = {"mediaType": LAYER, "digest": digest(), "urls": ["https://elsewhere.example/layer"]}
+    assert "outside the registry" in str(parse_manifest(manifest(layers=[layer]), OCI).unreadable)
+    assert parse_manifest(manifest(layers=[{**layer, "urls": []}]), OCI).unreadable is None
 
 
 def test_a_referrer_names_its_subject() -> None:
