@@ -26,6 +26,12 @@ class LegalHoldBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     dry_run: bool = False
 
 
+class LegalHoldEndBody(LegalHoldBody, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """As of `POST /v1/legal-hold`. `override`: it may end the hold of another person."""
+
+    override: bool = False
+
+
 class LegalHoldAnswer(msgspec.Struct, frozen=True):
     """`digest` null: on the whole repository. `ended_at` null: it stands."""
 
@@ -74,9 +80,10 @@ def put_legal_hold(call: Call[LegalHoldBody]) -> Answered[LegalHoldAnswer]:
     return Answered(_answer(hold, dry_run=body.dry_run), OK if body.dry_run else MADE)
 
 
-@area.post("/v1/legal-hold/end", LegalHoldBody, LegalHoldAnswer, statuses=(404, 409))
-def end_hold(call: Call[LegalHoldBody]) -> LegalHoldAnswer:
-    """End the legal hold on one image or on a repository; 409 where none stands on it.
+@area.post("/v1/legal-hold/end", LegalHoldEndBody, LegalHoldAnswer, statuses=(404, 409))
+def end_hold(call: Call[LegalHoldEndBody]) -> LegalHoldAnswer:
+    """End the legal hold on one image or on a repository; 409 where none stands on it, or where another person put it
+    and `override` is not given.
 
     Retention goes by its rules again with the next plan. A hold on the repository stays when one on an image ends.
     """
@@ -84,7 +91,9 @@ def end_hold(call: Call[LegalHoldBody]) -> LegalHoldAnswer:
 
     body = call.body
     home, digest = _meant(body)
-    hold = end_legal_hold(home, digest, call.actor, body.reason, context(), dry_run=body.dry_run)
+    hold = end_legal_hold(
+        home, digest, call.actor, body.reason, context(), dry_run=body.dry_run, override=body.override
+    )
     return _answer(hold, dry_run=body.dry_run)
 
 

@@ -15,7 +15,6 @@ from chalicelib.cli.image import Image
 from chalicelib.errors import InputError
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; the audit log keeps it.")]
-Override = Annotated[bool, typer.Option("--override", help="It may end another person's order, which is named.")]
 IfMatch = Annotated[
     str | None,
     typer.Option("--if-match", help="The ETag of the image as you saw it; without it: as it is when the command runs."),
@@ -40,7 +39,7 @@ def quarantine_command(
         bool, typer.Option("--with-shared", help="Of an index also the images that other indexes hold.")
     ] = False,
     everywhere: Everywhere = False,
-    override: Override = False,
+    override: o.Override = False,
     if_match: IfMatch = None,
     yes: Annotated[bool, o.yes_option("With --force: do not ask.")] = False,
     dry_run: o.DryRun = False,
@@ -72,7 +71,7 @@ def release_command(
         bool, typer.Option("--allow-unmatched", help="Also where nothing keeps the image from being pulled.")
     ] = False,
     everywhere: Everywhere = False,
-    override: Override = False,
+    override: o.Override = False,
     if_match: IfMatch = None,
     yes: Annotated[bool, o.yes_option("Do not ask.")] = False,
     dry_run: o.DryRun = False,
@@ -101,7 +100,7 @@ def undo_command(
     api: RestApi,
     action_id: ActionId,
     reason: Reason,
-    override: Override = False,
+    override: o.Override = False,
     dry_run: o.DryRun = False,
     expect_images: o.ExpectImages = 0,
 ) -> None:

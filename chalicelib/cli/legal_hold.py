@@ -38,12 +38,13 @@ def end_command(
     api: RestApi,
     held: Held,
     reason: Reason,
+    override: o.Override = False,
     dry_run: o.DryRun = False,
     registry: o.Registry = None,
     region: o.Region = None,
 ) -> None:
-    """End a legal hold: exit 1 where none stands on it."""
-    body = _body(held, registry, region, reason, dry_run)
+    """End a legal hold: exit 1 where none stands on it, or another person put it."""
+    body = _body(held, registry, region, reason, dry_run) | {"override": override}
     api.print(api.client.post(f"{ROUTE}/end", body, needs=("repository", "by")), _print_hold)
 
 

@@ -61,6 +61,7 @@ def _stage_option(text: str) -> Any:
 
 End = Annotated[str | None, typer.Option("--until", help="30d, 2026-12-31 (00:00 UTC), or a time with its offset.")]
 DryRun = Annotated[bool, dry_run_option("Say what would be done, and change nothing.")]
+Override = Annotated[bool, typer.Option("--override", help="It may end another person's order, which is named.")]
 ExpectImages = Annotated[
     int,
     typer.Option("--expect-images", min=0, help="Images you have counted that it releases: so many pass the brake."),

@@ -39,14 +39,23 @@ def order_legal_hold(
 
 
 def end_legal_hold(
-    repository: Repository, digest: str | None, by: str, reason: str, context: Context, *, dry_run: bool = False
+    repository: Repository,
+    digest: str | None,
+    by: str,
+    reason: str,
+    context: Context,
+    *,
+    dry_run: bool = False,
+    override: bool = False,
 ) -> LegalHold:
-    """A hold on the repository is not ended by ending that on an image. Raises ConflictError where none stands,
-    ParameterError (no reason)."""
+    """A hold on the repository is not ended by ending that on an image. Raises ConflictError where none stands, or
+    where another person put it and `override` is False, ParameterError (no reason)."""
     reason = checked(reason)
     former = _standing(repository, digest, context)
     if former is None:
         raise ConflictError(f"no legal hold stands on {repository.image(digest) if digest else repository.path}")
+    if former.by != by and not override and not dry_run:
+        raise ConflictError(f"it would end the hold of another person, which needs --override: {former.words}")
     ended = msgspec.structs.replace(former, ended_at=context.clock.now(), ended_by=by, ended_because=reason)
     return ended if dry_run else _put(ended, ActionKind.LEGAL_HOLD_ENDED, by, reason, former.words, "ended", context)
 

@@ -73,6 +73,18 @@ def test_a_hold_that_stands_is_not_put_again_and_a_dry_run_puts_none(world: Any)
     assert world.legal_holds.of(HOME) == (first,)
 
 
+def test_the_hold_of_another_person_is_ended_only_by_override(world: Any) -> None:
+    order_legal_hold(HOME, None, "counsel", "the claim of 2026", world)
+    order_legal_hold(HOME, None, "oncall", "mine now", world)
+    with pytest.raises(ConflictError, match=r"--override: legal hold on the repository by counsel: the claim of 2026"):
+        end_legal_hold(HOME, None, "oncall", "in the way", world)
+    world.sweep()
+    assert len(world.left) == 3
+    assert end_legal_hold(HOME, None, "oncall", "settled", world, override=True).ended_by == "oncall"
+    (ended,) = world.records("LEGAL_HOLD_ENDED")
+    assert (ended.actor, "by counsel" in ended.before) == ("person:oncall", True)
+
+
 def test_what_cannot_be_held_is_refused(world: Any) -> None:
     elsewhere = Repository(HOME.registry, HOME.region, "team/none")
     public = Repository("public/acme", "us-east-1", "web")
