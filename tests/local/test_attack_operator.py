@@ -149,3 +149,14 @@ def test_two_who_release_and_quarantine_at_once_end_in_what_was_answered_last(ro
     assert "ann" in str(said)
     room.settle()
     assert not is_archived(ref)
+
+
+def test_her_legal_hold_is_not_ended_by_him_unasked(room: Room) -> None:
+    ref = room.push()
+    held = {"repository": ref.repository, "digest": ref.digest, "reason": "the claim of 2026"}
+    room.ann.order("legal-hold", named(ref), 201)
+    for body in (held, {**held, "dry_run": False, "override": False}):
+        status, said, _ = room.bob.ask("POST", "/v1/legal-hold/end", body)
+        assert (status, "ann" in said["detail"]) == (409, True)
+    status, said, _ = room.bob.ask("POST", "/v1/legal-hold/end", {**held, "override": True})
+    assert (status, said["ended_by"]) == (200, room.bob.by)

@@ -277,6 +277,33 @@ def test_a_release_of_an_index_is_brought_back_with_its_images_and_ends_by_a_lat
     assert f"about {found.amd64.digest}" in ended.reason
 
 
+def test_an_index_is_closed_at_every_door_as_soon_as_the_order_on_its_image_is_answered(room: Room) -> None:
+    """Who pulls an index pulls its images."""
+    pusher = room.pusher()
+    image = pusher.image([b"inner"])
+    inner = pusher.index({"linux/arm64": image}, ["inner"])
+    outer = pusher.index({"linux/arm64": inner}, ["outer"])
+    room.settle()
+
+    def doors() -> list[Any]:
+        """Of all three, before any message is handled."""
+        said = [room.bob.ask("GET", "/v1/verdict", **named(ref))[1]["decision"] for ref in (image, inner, outer)]
+        listed = room.bob.ask("GET", "/v1/images", repository=image.repository, limit="50")[1]["images"]
+        return [*said, *(row["decision"] for row in listed)]
+
+    assert "QUARANTINE" not in doors()
+    given = room.ann.order("quarantine", named(image))
+    assert doors() == ["QUARANTINE"] * 6
+    room.settle()
+    undone = {"action_id": given["undo"].split()[2], "reason": "a drill"}
+    assert room.ann.ask("POST", "/v1/undo", undone)[0] == 202
+    room.settle()
+    assert "QUARANTINE" not in doors()
+    again = action_id(room.records(image, "ORDER_TAKEN_BACK")[-1])
+    assert room.ann.ask("POST", "/v1/undo", {"action_id": again, "reason": "no drill"})[0] == 202
+    assert doors() == ["QUARANTINE"] * 6
+
+
 # ---- what needs force
 
 

@@ -288,7 +288,7 @@ def grace_ends(judged: AdmissionJudgement, policy: Policy, now: datetime) -> dat
     header = judged.header
     if header is None or not _may_go_on(header):
         return None
-    worse = [one for one in judged.images or () if one.is_refused(policy)]
+    worse = [one for one in judged.images or () if one.is_refused(policy) or _is_kept_away(one)]
     if header.kind is Kind.INDEX and (judged.images is None or not all(map(_may_go_on, worse))):
         return None
     door = header.door if header.door is not None and header.door.goes_on(now) else Door(refused_at=now)
@@ -300,8 +300,13 @@ def grace_ends(judged: AdmissionJudgement, policy: Policy, now: datetime) -> dat
     return ends if runs and now < ends else None
 
 
+def _is_kept_away(header: Header) -> bool:
+    """By a person, the brake of releases or an act, whatever its verdict is by now."""
+    return header.ordered is not None or header.braked is not None or header.taken_away
+
+
 def _may_go_on(header: Header) -> bool:
-    if header.ordered is not None or not header.exists or header.taken_away or header.kind is Kind.ARTIFACT:
+    if not header.exists or _is_kept_away(header) or header.kind is Kind.ARTIFACT:
         return False
     door = header.door or Door(scanned=header.was_scanned)
     return door.has_grace(header.decision)

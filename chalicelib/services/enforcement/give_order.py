@@ -12,6 +12,7 @@ giver saw, and ends another person's only where that is asked for (`Terms`).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -25,12 +26,12 @@ from chalicelib.domain.enforcement.order_records import archived_by_retention, c
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import SYSTEM, ActionType, Deferred, Holding, Order, PendingAct
-from chalicelib.domain.images.image import ImageRef, InUse, InUseState, Kind, StorageStatus
+from chalicelib.domain.images.image import MOST_RELATED, ImageRef, InUse, InUseState, Kind, StorageStatus
 from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.usage.blast_radius import BlastRadius, OrderReach
 from chalicelib.domain.waivers.change import Touched
-from chalicelib.errors import ConflictError, NotFoundError, OutdatedError, ParameterError, UnseenError
+from chalicelib.errors import ConflictError, ContendedError, NotFoundError, OutdatedError, ParameterError, UnseenError
 from chalicelib.services.assessment.write_header import (
     closing_below,
     closing_now,
@@ -132,7 +133,23 @@ def give_order(
         announce(alert, AlertKey("REPORT#FORCED", order.at, ref=ref), context)
     for one in reach.along:
         put_order(one, order, said, context)
+    if kind is ActionType.QUARANTINE:
+        close_indexes((before, *reach.along), context)
     return given
+
+
+def close_indexes(ordered: Iterable[Header], context: Context) -> None:
+    """Has what holds them decided before the order is answered: who pulls an index pulls its images. Those beyond
+    `MOST_RELATED`, and one that others are writing, are decided by the messages that were sent with the orders."""
+    closed: dict[ImageRef, None] = {}
+    above = [header.ref.home.image(parent) for header in ordered for parent in header.parents]
+    for ref in above:  # it grows
+        if ref in closed or len(closed) >= MOST_RELATED:
+            continue
+        closed[ref] = None
+        with suppress(ContendedError):
+            index = update_header(ref, lambda header: header, Delivery("order", Decide(ref, "order")), context)
+            above += [ref.home.image(parent) for parent in index.parents]
 
 
 def _until(until: datetime | None, rules: Rules, now: datetime) -> datetime:

@@ -27,6 +27,7 @@ from chalicelib.services.enforcement.give_order import (
     PLAIN,
     Given,
     Terms,
+    close_indexes,
     follow,
     known,
     possible,
@@ -62,6 +63,9 @@ def undo_order(
     )
     for one, its_order, its_word in () if dry_run else along:
         put_order(one, its_order, _kind(its_order), context, spoken=its_word)
+    if not dry_run:
+        quarantined = ((header, order), *((one, its_order) for one, its_order, _ in along))
+        close_indexes((one for one, its in quarantined if its and its.kind is ActionType.QUARANTINE), context)
     return given
 
 

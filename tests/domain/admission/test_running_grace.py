@@ -115,6 +115,10 @@ def test_an_index_of_an_image_that_runs_and_a_new_one_is_new() -> None:
     assert outcome(judged(**index, images=(runs, new), admitted_days_ago=1)) is AdmissionOutcome.GRACE
     ordered = msgspec.structs.replace(new, order=QUARANTINE)
     assert outcome(judged(**index, images=(runs, ordered), admitted_days_ago=1)) is AdmissionOutcome.DENIED
+    allowed = image(5, Decision.ALLOW)
+    for away in ({"order": QUARANTINE}, {"denied": True}, {"storage": StorageStatus.ARCHIVED}):
+        images = (runs, msgspec.structs.replace(allowed, **away))
+        assert outcome(judged(**index, images=images, admitted_days_ago=1)) is AdmissionOutcome.DENIED, away
     kev = {"id": "critical", "match": {"kev": True}, "decision": "block", "running_grace_days": 0}
     child = {"verdict": Verdict(Decision.BLOCK, (Reason("child", Decision.BLOCK),), 3, NOW)}
     one = judged(**index, **child, images=(runs,))
