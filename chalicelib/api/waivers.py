@@ -25,7 +25,7 @@ class WaiverWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     `even_if_exploited`: it excuses also what turns out to be exploited later. `allow_unmatched`: also what is in no
     image now. `dry_run`: it is checked, and not given. `expect_images`: how many images a person has seen it release:
-    so many pass the brake of releases.
+    so many pass the brake of releases, and no more than it can give back.
     """
 
     repository: str

@@ -136,6 +136,23 @@ def test_what_a_person_has_seen_counted_passes_up_to_that_count(station: Station
     assert station.archived(refs) == []
 
 
+def test_a_waiver_counts_what_it_gives_back_and_once(station: Station) -> None:
+    """Else a thousand counted for a waiver of one image would let out the next thousand."""
+    refs = [station.push(f"bad-counted-{n}") for n in range(5)]
+    ends = station.played.clock.now() + timedelta(days=7)
+    said = {"rule": "shut", "reason": "as counted", "approved_by": "owner", "repository": "team/bad-counted-0"}
+    for n in range(3):
+        said["expires_at"] = (ends + timedelta(hours=n)).isoformat()
+        station.post("/v1/waivers", 201 if n == 0 else 200, expect_images=1000, **said)
+        assert station.get("/v1/fuse")["releases"]["expected"] == 0, "it was used"
+    (given,) = station.get("/v1/waivers")["waivers"]
+    rows = station.get(f"/v1/audit?subject=waiver/{given['id']}")["records"]
+    reasons = [row["reason"] for row in rows if row["kind"] == "WAIVE"]
+    assert reasons == ["as counted", "as counted", "releases counted: 1; as counted"]
+    station.apply("")
+    assert len(station.archived(refs)) == 3, "one as counted, and one as in any hour"
+
+
 def test_what_a_person_orders_neither_uses_nor_waits_for_either(station: Station) -> None:
     refs = [station.push(f"bad-ordered-{n}") for n in range(3)]
     station.apply("", taken=4)

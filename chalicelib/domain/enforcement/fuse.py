@@ -43,10 +43,12 @@ def _repository(key: str) -> str:
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """`left` of the images that a person has seen counted in a plan: until `until` so many more pass uncounted."""
+    """`left` of the images that a person has seen counted in a plan: until `until` so many more pass uncounted. `plan`:
+    the policy, or the waiver by its id; it has one count at a time."""
 
     left: int
     until: datetime
+    plan: str = ""
 
 
 def share_of(limit: int) -> int:
@@ -158,10 +160,12 @@ class Fuse(msgspec.Struct, frozen=True):
         fuse = self.as_of(now)
         return msgspec.structs.replace(fuse, uncounted=(*fuse.uncounted, FuseSlot(image, now))[-REMEMBERED:])
 
-    def expect(self, images: int, now: datetime) -> Fuse:
-        """A person has seen so many counted in a plan."""
+    def expect(self, images: int, plan: str, now: datetime) -> Fuse:
+        """A person has seen so many counted in the plan; what was counted in it before is over."""
         fuse = self.as_of(now)
-        return msgspec.structs.replace(fuse, expected=(*fuse.expected, Expected(images, now + EXPECTED_FOR)))
+        counted = (Expected(images, now + EXPECTED_FOR, plan),) if images else ()
+        others = (one for one in fuse.expected if one.plan != plan)
+        return msgspec.structs.replace(fuse, expected=(*others, *counted))
 
     def until(self, now: datetime, key: str = "") -> datetime:
         """When what waits may pass by itself: the blown fuse is whole, or some of the repository's share is free."""

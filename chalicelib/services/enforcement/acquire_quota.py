@@ -115,7 +115,7 @@ def reset_fuse(by: str, reason: str, context: Context, *, releases: bool = False
         nonlocal before
         before = fuse.as_of(now)
         after = fuse.reset(by, now)
-        return after.expect(len(before.waiting_keys), now) if releases and before.waiting_keys else after
+        return after.expect(len(before.waiting_keys), "reset", now) if releases else after
 
     context.table.change_fuse(reset, releases=releases)
     context.outbox.send_all("actions", map(_act, before.waiting_keys))

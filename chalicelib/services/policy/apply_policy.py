@@ -101,10 +101,10 @@ def apply_policy(
     if stored is not None:
         record_policy(stored, context)
     version = context.rules.put_policy(text, by, after=after)
-    record_policy(context.rules.read_policy(version), context, reason)
-    if expect_images:
-        now = context.clock.now()
-        context.table.change_fuse(lambda brake: brake.expect(expect_images, now), releases=True)
+    counted = f"releases counted: {expect_images}" if expect_images else ""
+    record_policy(context.rules.read_policy(version), context, "; ".join(filter(None, (reason, counted))))
+    now = context.clock.now()
+    context.table.change_fuse(lambda brake: brake.expect(expect_images, SUBJECT, now), releases=True)
     context.outbox.send("sweeps", PolicyRollout())
     in_force = context.table.read_versions()[0]
     return AppliedPolicy(version, former, in_force if in_force != version else None)

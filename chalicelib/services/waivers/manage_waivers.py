@@ -16,6 +16,7 @@ from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import WaiversChanged
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus
+from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.document import hint
@@ -71,7 +72,7 @@ class Give(msgspec.Struct, frozen=True):
     """`waiver.id` is `waiver_id` of what it names: a waiver for the same that is stored is changed. `why`: what is to
     be recorded beside its own reason. `instead_of`: only where this one is stored (None: none); then it is brought back
     as it is, and what it touches is not looked up. `allow_unmatched` False: only where it touches something.
-    `expect_images`: how many a person has seen counted that it releases."""
+    `expect_images`: how many a person has seen counted that it releases; no more count than it can give back."""
 
     waiver: Waiver
     why: str = ""
@@ -121,10 +122,11 @@ def _give(wish: Give, actor: str, context: Context, dry_run: bool) -> Managed:
     waiver = msgspec.structs.replace(wish.waiver, expires_at=wish.waiver.expires_at.astimezone(UTC))
     former = context.waivers.get(waiver.id)
     _meant(wish, former)
-    touched = None
+    found, touched = None, None
     if wish.instead_of is msgspec.UNSET:
-        touched, exploited = find_touched(waiver, former, policy, context)
-        waiver = msgspec.structs.replace(waiver, exploited=exploited)
+        found = find_touched(waiver, former, policy, context)
+        touched = found.touched
+        waiver = msgspec.structs.replace(waiver, exploited=found.exploited)
         if not wish.allow_unmatched and touched == Touched(0, 0):
             raise ParameterError("allow_unmatched", f"{named(waiver)} matches nothing that is stored now; {UNMATCHED}")
     if former is not None and waiver.says_as(former):
@@ -132,11 +134,25 @@ def _give(wish: Give, actor: str, context: Context, dry_run: bool) -> Managed:
             context.outbox.send("sweeps", WaiversChanged())
         return Managed(former, new=False, changed=False, touched=touched)
     if not dry_run:
-        if wish.expect_images:
-            now = context.clock.now()
-            context.table.change_fuse(lambda brake: brake.expect(wish.expect_images, now), releases=True)
-        _put(former, waiver, actor, wish.why, policy_version, context)
+        counted = wish.expect_images
+        if counted:
+            found = found or find_touched(waiver, former, policy, context)
+            counted = min(counted, len(_with_indexes(found.held, context)))
+        _expect(counted, waiver.id, context)
+        why = (wish.why, f"releases counted: {counted}" if counted else "")
+        _put(former, waiver, actor, "; ".join(filter(None, why)), policy_version, context)
     return Managed(waiver, new=former is None, changed=True, touched=touched)
+
+
+def _with_indexes(held: Sequence[Header], context: Context) -> set[ImageRef]:
+    """Which of them, and of the indexes that hold them, its release may give back."""
+    above = {index.ref for image in held for index in indexes_of(image, context) if index.taken_away}
+    return above | {image.ref for image in held}
+
+
+def _expect(images: int, waiver_id: str, context: Context) -> None:
+    now = context.clock.now()
+    context.table.change_fuse(lambda brake: brake.expect(images, f"waiver/{waiver_id}", now), releases=True)
 
 
 UNMATCHED = "check the names, or give it with --allow-unmatched"
@@ -144,10 +160,17 @@ LOOK_FOR = timedelta(seconds=10)
 PAGE = 200
 
 
-def find_touched(
-    waiver: Waiver, former: Waiver | None, policy: Policy, context: Context
-) -> tuple[Touched, tuple[str, ...]]:
-    """What it would excuse, and the vulnerabilities of that which are known to be exploited.
+class Found(msgspec.Struct, frozen=True):
+    """`exploited`: the vulnerabilities of what is touched that are known to be exploited; `held`: the images of it that
+    cannot be pulled now."""
+
+    touched: Touched
+    exploited: tuple[str, ...]
+    held: tuple[Header, ...]
+
+
+def find_touched(waiver: Waiver, former: Waiver | None, policy: Policy, context: Context) -> Found:
+    """What it would excuse.
 
     The index names the images that may have it, and their findings are read: of a rule those of all images that are not
     allowed. Raises TransientError, UpstreamError."""
@@ -161,21 +184,24 @@ def find_touched(
         tells = sketch_tells and not row.ref.home.public  # the findings of a public image are its twins'
         return concerns(waiver, row.ref.repository, row.sketch, sketch_tells=tells)
 
-    images, found, after = 0, list[Finding](), None
+    images, found, held, after = 0, list[Finding](), list[Header](), None
     while True:
         page = context.queries.rows_where(concerning, after, PAGE)
         headers = context.table.read_headers([row.ref for row in page.items]) if page.items else {}
         for stored in headers.values():
             excused = look.excused(stored.header)
-            images += excused is not None
-            found += excused or ()
+            if excused is None:
+                continue
+            images += 1
+            found += excused
+            held += [stored.header] if stored.header.taken_away else []
         after = page.after
         if after is None or context.clock.now() >= now + LOOK_FOR:
             break
     exploited = {f.vulnerability_id for f in found if f.kev is True}
     if waiver.vulnerability_id is not None:
         exploited |= {name for name, (kev, _) in context.table.read_kev({waiver.vulnerability_id}).items() if kev}
-    return Touched(images, len(found), after is None), tuple(sorted(exploited))
+    return Found(Touched(images, len(found), after is None), tuple(sorted(exploited)), tuple(held))
 
 
 class _Look:
@@ -224,6 +250,7 @@ def _end(wish: End, actor: str, context: Context, dry_run: bool) -> Managed:
         raise NotFoundError(f"the waiver {wish.waiver_id} is unknown here")
     _meant(wish, former)
     if not dry_run:
+        _expect(0, former.id, context)
         _put(former, None, actor, wish.reason, context.rules.policy_in_force()[1], context)
     return Managed(former, new=False, changed=True)
 

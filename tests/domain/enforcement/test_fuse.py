@@ -115,10 +115,17 @@ def test_a_deny_counts_for_all_images_that_it_takes_out_of_reach() -> None:
 
 def test_what_a_person_has_counted_passes_even_where_it_has_blown_for_a_day_and_up_to_the_count() -> None:
     fuse, _ = taken(Fuse(), "ab", 1)
-    fuse, passed = taken(fuse.expect(2, NOW), "bbcd", 1)
+    fuse, passed = taken(fuse.expect(2, "policy", NOW), "bbcd", 1)
     assert (passed, fuse.left, fuse.waiting) == (["b", "b", "c"], 0, ("d",))
-    assert fuse.expect(2, NOW).as_of(NOW + timedelta(days=1)).left == 0
-    assert [t.key for t in fuse.reset("oncall", NOW).expect(1, NOW).uncounted] == []
+    assert fuse.expect(2, "policy", NOW).as_of(NOW + timedelta(days=1)).left == 0
+    assert [t.key for t in fuse.reset("oncall", NOW).expect(1, "policy", NOW).uncounted] == []
+
+
+def test_a_plan_has_one_count_at_a_time() -> None:
+    fuse = Fuse().expect(2, "policy", NOW).expect(3, "waiver/a", NOW)
+    assert fuse.left == 5
+    assert fuse.expect(1, "policy", NOW).left == 4, "another policy"
+    assert fuse.expect(0, "waiver/a", NOW).left == 2, "the waiver was ended"
 
 
 def test_an_image_that_a_person_has_ordered_to_be_given_back_passes_and_no_other() -> None:

@@ -238,7 +238,7 @@ def test_releases_count_apart_are_told_apart_and_pass_when_a_person_resets_them(
 
 
 def test_so_many_as_a_person_has_counted_pass_besides(context: Any) -> None:
-    context.table.change_fuse(lambda brake: brake.expect(3, NOW), releases=True)
+    context.table.change_fuse(lambda brake: brake.expect(3, "policy", NOW), releases=True)
     held = [acquire_quota(key(n, effect="RELEASE#2"), 1, context, releases=True) for n in range(1, 6)]
     assert [one is None for one in held] == [True, True, True, True, False]
     assert acquire_quota(key(2, effect="UNBLOCK#3"), 1, context, releases=True) is None, "it is one image"

@@ -16,6 +16,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.message import Decide, SendAlert, WaiversChanged, WatchWaivers
 from chalicelib.domain.headers.header import Header, Rules, sketch_of
 from chalicelib.domain.images.finding import Finding, Package, Severity
@@ -83,6 +84,10 @@ class Town:
         self.slack_fails = slack_fails
         for number, (repository, found) in enumerate([*PUNISHED, *some]):
             self._add(number, repository, found)
+
+    def change_fuse(self, change: Any, *, releases: bool) -> None:
+        """Nothing is quarantined here."""
+        assert (change(Fuse()), releases) == (Fuse(), True)
 
     def _add(self, number: int, repository: str, found: Any) -> None:
         ref = ImageRef("111122223333", "eu-west-1", repository, f"sha256:{number:064x}")
