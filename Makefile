@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 # One more than the cores of a small machine: tests that wait for a program or a clock leave theirs to others.
 WORKERS ?= 3
-# Nothing of `full` waits, and in .ci/run others run beside it.
+# Nothing of `full` waits.
 FULL_WORKERS ?= 2
 # What `make test` does not run it need not collect: there are thousands of tests of rights.
 HERE := -m "not soak and not e2e and not chaos and not denied" $(addprefix --ignore=tests/,soak e2e chaos test_denied.py)

@@ -27,8 +27,11 @@ def record_of(order: Order, records: Sequence[ActionRecord]) -> ActionRecord | N
 
 
 def last_order(records: Sequence[ActionRecord]) -> ActionRecord | None:
-    """The last record of an order given or taken back; it may never have stood: it is put before the order."""
-    return next((record for record in reversed(records) if record.kind in ORDERS), None)
+    """The last record of an order given or taken back. Where its worker died it may never have stood: it is put before
+    the order."""
+    refused = {(r.wanted_at, r.actor) for r in records if r.kind == ActionKind.ORDER_REFUSED}
+    given = (r for r in reversed(records) if r.kind in ORDERS and (r.wanted_at, r.actor) not in refused)
+    return next(given, None)
 
 
 def archived_by_retention(header: Header, records: Sequence[ActionRecord]) -> ActionRecord | None:

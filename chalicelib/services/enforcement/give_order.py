@@ -292,7 +292,9 @@ def put_order(
 
     after = update_header(before.ref, given, said, context)
     if is_outdated():
-        raise _outdated(before.etag, found, context)
+        outdated = _outdated(before.etag, found, context)
+        _record_refusal(found, word, str(outdated), context)
+        raise outdated
     return after, undo
 
 
@@ -442,6 +444,24 @@ def _record(header: Header, word: Order, order: Order | None, kind: ActionKind, 
     undo = undo_command(record)
     context.table.record_action(msgspec.structs.replace(record, undo=undo))
     return undo
+
+
+def _record_refusal(header: Header, word: Order, why: str, context: Context) -> None:
+    """Of an order whose record was put before another was given."""
+    stands = order_words(header.order)
+    context.table.record_action(
+        ActionRecord(
+            ref=header.ref,
+            effect=ActionKind.ORDER_REFUSED,
+            wanted_at=word.at,
+            kind=ActionKind.ORDER_REFUSED,
+            actor=word.actor,
+            reason=sanitize(why, MAX_REASON),
+            at=context.clock.now(),
+            before=stands,
+            after=stands,
+        )
+    )
 
 
 def quarantine_image(

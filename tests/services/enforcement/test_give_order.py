@@ -9,6 +9,7 @@ import pytest
 
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, action_id
 from chalicelib.domain.enforcement.fuse import Fuse, FuseSlot
+from chalicelib.domain.enforcement.order_records import last_order
 from chalicelib.domain.events.message import SendAlert
 from chalicelib.domain.headers.pending_action import ActionType, Holding, Order
 from chalicelib.domain.images.image import Kind, Repository, StorageStatus
@@ -321,6 +322,11 @@ def test_an_order_that_another_person_gives_at_the_same_moment_stands(kind: Acti
         order(story, kind, terms=Terms(override=True))
     assert story.head.order is not None
     assert story.head.order.by == "cid"
+    given, refused = story.stored.actions[story.ref][-2:]
+    assert (refused.kind, refused.actor, refused.wanted_at) == ("ORDER_REFUSED", "person:ann", given.wanted_at)
+    assert "person:cid ordered its quarantine" in refused.reason
+    assert refused.after == "QUARANTINE ordered by cid: a leaked key"
+    assert last_order(story.stored.actions[story.ref]) is None, "it never stood"
 
 
 def test_a_release_that_has_learnt_what_it_was_given_for_is_no_other_order() -> None:
