@@ -7,7 +7,7 @@ kept as the items that DynamoDB would hold. What is then to be done to an image 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import count
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from chalicelib.adapters.dynamodb.schema import Item, shard_of
 from chalicelib.adapters.stores.policy_file import read_policy
 from chalicelib.adapters.table.headers import header_item, read_header_item, row_of
 from chalicelib.domain.audit.action import ActionRecord
+from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.message import Delivery, Message, PolicyRollout
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.finding import FindingsDocument
@@ -168,6 +169,10 @@ class Applied:
     def put_rollout(self, rollout: RolloutProgress) -> RolloutProgress:
         self._fan_out = msgspec.structs.replace(rollout, revision=rollout.revision + 1)
         return self._fan_out
+
+    def change_fuse(self, change: Callable[[Fuse], Fuse], *, releases: bool) -> None:
+        """Of no image anything is done here."""
+        assert (change(Fuse()), releases) == (Fuse(), True)
 
     def action_at(self, chain: object, effect: str, wanted_at: datetime) -> datetime | None:
         record = self._actions.get((effect, wanted_at))

@@ -160,7 +160,7 @@ LOOK_FOR = timedelta(seconds=10)
 PAGE = 200
 
 
-class Found(msgspec.Struct, frozen=True):
+class TouchedImages(msgspec.Struct, frozen=True):
     """`exploited`: the vulnerabilities of what is touched that are known to be exploited; `held`: the images of it that
     cannot be pulled now."""
 
@@ -169,7 +169,7 @@ class Found(msgspec.Struct, frozen=True):
     held: tuple[Header, ...]
 
 
-def find_touched(waiver: Waiver, former: Waiver | None, policy: Policy, context: Context) -> Found:
+def find_touched(waiver: Waiver, former: Waiver | None, policy: Policy, context: Context) -> TouchedImages:
     """What it would excuse.
 
     The index names the images that may have it, and their findings are read: of a rule those of all images that are not
@@ -201,7 +201,7 @@ def find_touched(waiver: Waiver, former: Waiver | None, policy: Policy, context:
     exploited = {f.vulnerability_id for f in found if f.kev is True}
     if waiver.vulnerability_id is not None:
         exploited |= {name for name, (kev, _) in context.table.read_kev({waiver.vulnerability_id}).items() if kev}
-    return Found(Touched(images, len(found), after is None), tuple(sorted(exploited)), tuple(held))
+    return TouchedImages(Touched(images, len(found), after is None), tuple(sorted(exploited)), tuple(held))
 
 
 class _Look:
