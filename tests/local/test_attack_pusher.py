@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import boto3
@@ -21,7 +22,7 @@ from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.ecr.ecr import ecr_of
 from chalicelib.local.story.world import HURRY_SECONDS, StoryWorld
 from chalicelib.services.policy.apply_policy import apply_policy
-from tests.local.push_image import CONFIG, INDEX, LAYER, MANIFEST, Pusher, scan_image
+from tests.local.push_image import CONFIG, EMPTY, INDEX, LAYER, MANIFEST, Pusher, scan_image
 from tests.local.running import local_stack
 
 pytestmark = [pytest.mark.in_turn, pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")]
@@ -128,6 +129,25 @@ def test_an_image_that_reads_as_an_artifact_is_judged_by_its_index(attack: Attac
     attack.scan(good, flaw=False)
     assert attack.decision(index) not in OPEN
     assert attack.decision(tricked) not in OPEN
+
+
+@pytest.mark.parametrize("config", ["application/vnd.cncf.helm.config.v1+json", EMPTY])
+@pytest.mark.parametrize("layer", [LAYER, "application/vnd.docker.image.rootfs.diff.tar.gzip"])
+def test_an_index_is_not_clean_by_an_image_whose_config_is_called_something_else(
+    attack: Attack, config: str, layer: str
+) -> None:
+    """containerd unpacks layers of these types, whatever the type of the config is."""
+    name = f"team/called-{len(attack.homes)}"
+    push = attack.into(name)
+    good = push.image([b"good"])
+    called = {"mediaType": config, "digest": f"sha256:{sha256(b'{}').hexdigest()}", "size": 2}
+    body = {"mediaType": MANIFEST, "config": called, "layers": [{**called, "mediaType": layer}]}
+    tricked = push.put(body, [])
+    rows = [descriptor(good, "amd64"), descriptor(tricked, "arm64")]
+    index = push.put({"mediaType": INDEX, "manifests": rows}, ["1.0"])
+    attack.settle()
+    attack.scan(good, flaw=False)
+    assert [attack.decision(ref) for ref in (good, tricked, index)] == ["ALLOW", "PENDING", "PENDING"]
 
 
 def test_layers_that_a_runtime_loads_from_elsewhere_are_no_clean_scan(attack: Attack) -> None:

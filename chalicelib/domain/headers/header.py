@@ -221,6 +221,12 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(scan, state=ScanState.UNSUPPORTED, reason=self.unreadable)
 
     @property
+    def counts_in_index(self) -> bool:
+        """Whether an index that holds it is judged by it: an artifact with layers of an image may be run by a runtime
+        that goes by its layers. It has no verdict: such an index is PENDING."""
+        return self.kind is not Kind.ARTIFACT or self.unreadable is not None
+
+    @property
     def ordered(self) -> Order | None:
         """The order by which it is quarantined, whatever its verdict is."""
         return self.order if self.order is not None and self.order.kind is ActionType.QUARANTINE else None

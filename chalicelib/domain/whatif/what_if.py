@@ -16,7 +16,7 @@ import msgspec
 
 from chalicelib.domain.headers.header import Header, as_same_digest
 from chalicelib.domain.images.finding import Finding, FindingsDocument
-from chalicelib.domain.images.image import ImageRef, Kind, Source
+from chalicelib.domain.images.image import ImageRef, Source
 from chalicelib.domain.images.verdict import WORST_KEPT, Decision, Reason, Verdict, VerdictSummary
 from chalicelib.domain.policy.decision import RuleOutcome, decide
 from chalicelib.domain.policy.policy import Policy
@@ -134,7 +134,7 @@ class Film:
         self.start = began(case.header)
         self.waivers = tuple(w for w in question.waivers if w.covers(case.header.ref.repository))
         # Attestations and whatever else turned out to be no image do not count.
-        members = [c for c in case.children if c is None or c.header.kind is not Kind.ARTIFACT]
+        members = [c for c in case.children if c is None or c.header.counts_in_index]
         self.children = [None if c is None else films.get(c.header.ref) or Film(c, question, films) for c in members]
         self._verdicts: dict[int, _Verdicts] = {}
         self._past = Past(case.document)

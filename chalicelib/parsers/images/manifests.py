@@ -52,7 +52,7 @@ ARTIFACT_CONFIG_TYPES = frozenset(
         "application/vnd.cncf.openpolicyagent.config.v1+json",
     }
 )
-"""Runtimes refuse an image whose config is of another type than a container's."""
+"""Most runtimes refuse an image whose config is of another type than a container's."""
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY_DIGEST = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 """Of `{}`. A config that only calls itself empty may be any."""
@@ -72,6 +72,8 @@ ARTIFACT_LAYER_TYPES = (
     EMPTY_TYPE,
 )
 """How the types of layers begin that hold no file system."""
+FILE_SYSTEM_TYPES = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+"""How the types of layers begin that containerd unpacks, also where it does not know the type of the config."""
 MOST_OF_A_WHY = 300
 FOREIGN_LAYERS = (".foreign.", ".nondistributable.")
 """Parts of types of layers that their owner does not let be handed on, so that most registries never got them."""
@@ -166,7 +168,10 @@ def parse_manifest(body: str | bytes, media_type: str | None) -> Manifest:
         return Manifest(Kind.INDEX, known, children, subject)
     known = known or "application/vnd.oci.image.manifest.v1+json"
     if _is_artifact(wire):
-        return Manifest(Kind.ARTIFACT, known, (), subject)
+        runs = any((layer.media_type or "").startswith(FILE_SYSTEM_TYPES) for layer in wire.layers or ())
+        return Manifest(
+            Kind.ARTIFACT, known, (), subject, "no image by its config, with layers of one" if runs else None
+        )
     return Manifest(Kind.IMAGE, known, (), subject, _unreadable(wire))
 
 

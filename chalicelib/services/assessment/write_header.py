@@ -147,8 +147,8 @@ def members_of(header: Header, context: Context) -> Sequence[Header | None]:
     known = [found[r].header if r in found else None for r in refs]
     if header.ref.home.public:
         told = [h for h in known if h is not None and (h.present or has_last_word(h))]
-        return [h for h in told if h.kind is not Kind.ARTIFACT]
-    return [h for h in known if h is None or h.kind is not Kind.ARTIFACT]
+        return [h for h in told if h.counts_in_index]
+    return [h for h in known if h is None or h.counts_in_index]
 
 
 def standings_of(
