@@ -266,16 +266,16 @@ class FakeAdmissions:
         self.puts = 0
         self.error: Exception | None = None
 
-    def last(self, cluster: str, digests: Collection[str]) -> dict[str, datetime]:
+    def last(self, cluster: str, images: Collection[str]) -> dict[str, datetime]:
         if self.error is not None:
             raise self.error
-        return {digest: self.days[cluster, digest] for digest in digests if (cluster, digest) in self.days}
+        return {image: self.days[cluster, image] for image in images if (cluster, image) in self.days}
 
-    def remember(self, cluster: str, digests: Collection[str], at: datetime) -> None:
+    def remember(self, cluster: str, images: Collection[str], at: datetime) -> None:
         day = at.replace(hour=0, minute=0, second=0, microsecond=0)
-        for digest in digests:
-            if self.last(cluster, digests).get(digest) != day:
-                self.days[cluster, digest] = day
+        for image in images:
+            if self.last(cluster, images).get(image) != day:
+                self.days[cluster, image] = day
                 self.puts += 1
 
 

@@ -41,11 +41,11 @@ def played() -> Iterator[Played]:
         yield played
 
 
-def push(played: Played, content: str, tag: str) -> ImageRef:
+def push(played: Played, content: str, tag: str, home: Repository = HOME) -> ImageRef:
     """And scanned."""
-    ref = Pusher(played.ecr, HOME).image([content.encode()], [tag])
+    ref = Pusher(played.ecr, home).image([content.encode()], [tag])
     played.settle()
-    played.ecr.start_image_scan(repositoryName=HOME.name, imageId={"imageDigest": ref.digest})
+    played.ecr.start_image_scan(repositoryName=home.name, imageId={"imageDigest": ref.digest})
     played.settle()
     return ref
 
@@ -137,3 +137,23 @@ def test_what_was_taken_away_is_not_let_in(played: Played) -> None:
     apply(played, "enforce")
     wait(played)
     assert not starts(played, gone)
+
+
+def test_who_may_push_begins_no_second_week_by_a_copy(played: Played) -> None:
+    """Copies made while the grace of the first lasts, and after it; what lay beside it before goes on as it does."""
+    homes = [Repository(ACCOUNT, REGION, f"team/copy-{number}") for number in range(3)]
+    for home in homes:
+        played.ecr.create_repository(repositoryName=home.name)
+    apply(played, "observe")
+    first, beside = push(played, "nine", "bad-9"), push(played, "nine", "bad-9", homes[0])
+    assert starts(played, first)
+    wait(played, 2 * DAY)
+    apply(played, "enforce")
+    wait(played, 5 * DAY)
+    during = push(played, "nine", "bad-9", homes[1])
+    assert starts(played, first)
+    assert starts(played, beside)
+    assert not starts(played, during)
+    wait(played, 2 * DAY)
+    after = push(played, "nine", "bad-9", homes[2])
+    assert [starts(played, ref) for ref in (first, beside, during, after)] == [False] * 4

@@ -110,8 +110,8 @@ def tag_key(home: Repository, tag: str) -> Item:
     return key(repository_pk(home), f"TAG#{tag}")
 
 
-def admission_key(cluster: str, digest: str) -> Item:
-    return key(f"ADMITTED#{cluster}", digest)
+def admission_key(cluster: str, image: str) -> Item:
+    return key(f"ADMITTED#{cluster}", image)
 
 
 def legal_hold_key(home: Repository, digest: str | None) -> Item:

@@ -136,8 +136,8 @@ class AdmissionOutcome(StrEnum):
 
 class AdmissionJudgement(msgspec.Struct, frozen=True):
     """One image that was looked up. `header` None: it is not known here. `watched`: it would be known, if it
-    were there. `digest`: what its name means now, as far as is known. `admitted_at`: when this cluster admitted that
-    digest last. `images` of an index, those of its indexes included; None: not known, or not all."""
+    were there. `digest`: what its name means now, as far as is known. `admitted_at`: when this cluster admitted it
+    last. `images` of an index, those of its indexes included; None: not known, or not all."""
 
     asked: AskedImage
     header: Header | None = None
@@ -148,8 +148,9 @@ class AdmissionJudgement(msgspec.Struct, frozen=True):
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """`digests`: of the images that were judged. `started`: those that its Pod runs from now on. `uncounted`: images
-    that are refused, and whose refusal no header counts yet. A dry run leaves both empty."""
+    """`digests`: of the images that were judged. `started`: those that its Pod runs from now on, by digest, and by path
+    where only the grace lets them in: it is no proof for a copy elsewhere. `uncounted`: images that are refused, and
+    whose refusal no header counts yet. A dry run leaves both empty."""
 
     answer: AdmissionAnswer
     outcome: AdmissionOutcome
@@ -181,12 +182,13 @@ def admit(request: AdmissionRequest, judged: Sequence[AdmissionJudgement], polic
     admission = _admission(request, said, warnings, tuple(one.digest for one in judged if one.digest))
     if request.dry_run:
         return admission
-    headers = [one.header for one in judged if one.header is not None]
+    known = [(one.header, it.until) for one, it in zip(judged, said, strict=True) if one.header is not None]
     starts = request.kind.kind == "Pod" and admission.answer.response.allowed
+    started = (header.ref.path if until else header.ref.digest for header, until in known if starts)
     return msgspec.structs.replace(
         admission,
-        started=tuple(dict.fromkeys(header.ref.digest for header in headers if starts)),
-        uncounted=tuple(header.ref for header in headers if _is_uncounted(header, policy, now)),
+        started=tuple(dict.fromkeys(started)),
+        uncounted=tuple(header.ref for header, _ in known if _is_uncounted(header, policy, now)),
     )
 
 

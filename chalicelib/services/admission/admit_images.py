@@ -6,7 +6,8 @@ Nothing is announced here. What a cluster admits is remembered once it is answer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -84,15 +85,25 @@ def _judged(
 def _with_evidence(
     judged: Sequence[AdmissionJudgement], policy: Policy, cluster: str | None, context: Context
 ) -> list[AdmissionJudgement]:
-    refused = [one for one in judged if one.header is not None and one.header.is_refused(policy)]
-    digests = {one.digest for one in refused if one.digest is not None}
-    admitted = context.admissions.last(cluster, digests) if cluster is not None and digests else {}
+    refused = [one.header for one in judged if one.header is not None and one.header.is_refused(policy)]
+    names = {name for header in refused for name in (header.ref.digest, header.ref.path)}
+    admitted = context.admissions.last(cluster, names) if cluster is not None and names else {}
     return [
-        msgspec.structs.replace(one, admitted_at=admitted.get(one.digest or ""), images=_images(one.header, context))
-        if one in refused and one.header is not None
+        msgspec.structs.replace(one, admitted_at=_admitted(one.header, admitted), images=_images(one.header, context))
+        if one.header in refused and one.header is not None
         else one
         for one in judged
     ]
+
+
+def _admitted(header: Header, days: Mapping[str, datetime]) -> datetime | None:
+    """A digest that the cluster admitted before this repository had it was another repository's: whoever may push could
+    have each copy begin the grace anew."""
+    known = min((at for at in (header.known_at, header.pushed_at) if at is not None), default=None)
+    found = [days.get(header.ref.digest), days.get(header.ref.path)]
+    if found[0] is not None and known is not None and known >= found[0] + timedelta(days=1):
+        found[0] = None
+    return max((day for day in found if day is not None), default=None)
 
 
 def _images(header: Header, context: Context) -> tuple[Header, ...] | None:

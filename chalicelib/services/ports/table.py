@@ -144,13 +144,14 @@ class Index(Protocol):
 
 
 class Admissions(Protocol):
-    """When the Pods of a cluster were admitted, by digest, to the day. Known for 180 days."""
+    """When the Pods of a cluster were admitted, to the day: by digest, and by the path of an image that only its grace
+    lets in. Known for 180 days."""
 
-    def last(self, cluster: str, digests: Collection[str]) -> Mapping[str, datetime]:
+    def last(self, cluster: str, images: Collection[str]) -> Mapping[str, datetime]:
         """Those that are known. Read consistently."""
 
-    def remember(self, cluster: str, digests: Collection[str], at: datetime) -> None:
-        """One put for each digest that is not remembered for that day already."""
+    def remember(self, cluster: str, images: Collection[str], at: datetime) -> None:
+        """One put for each image that is not remembered for that day already."""
 
 
 class Stored(msgspec.Struct, frozen=True):
