@@ -7,6 +7,7 @@ one line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -245,8 +246,14 @@ def _bounded(warnings: Sequence[str]) -> tuple[str, ...]:
     return (*shown, *([f"and {more} more warnings of Lazaretto"] if more else []))
 
 
+_IMAGE_ID = re.compile(r"sha(?:256|384|512):[0-9a-f]+")
+"""containerd starts the image of that ID from the node's cache, whichever registry it came from."""
+
+
 def _said(judged: AdmissionJudgement, policy: Policy, now: datetime) -> _Said:
     asked, header, but = judged.asked, judged.header, _excuse(judged, policy)
+    if _IMAGE_ID.fullmatch(asked.text):
+        return _Said(f"{asked.shown} is the ID of an image on a node, and names no registry", but)
     if asked.foreign or (header is None and not judged.watched):
         return _Said(warning=f"{sanitize(asked.text, 60)} is of no registry that Lazaretto watches: not judged")
     if asked.name is None:
