@@ -2,7 +2,7 @@
 
 | item | pk | sk | attributes | a write costs |
 |---|---|---|---|---|
-| admission | `ADMITTED#<cluster>` | `<digest>` or path | `aa` N the day it was admitted last; `ttl` N removed then | 1 |
+| admission | `ADMITTED#<cluster>` | `<digest>` or path | `aa` N the day it was admitted last; `ttl` N removed at | 1 |
 
 Outside the indexes. Written once a day for each cluster and image, whatever Pods start.
 """
