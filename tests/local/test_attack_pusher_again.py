@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from chalice.test import Client
 
 from chalicelib.domain.images.image import ImageRef
+from chalicelib.local import events as aws_events
 from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.stack import REGION
 from chalicelib.local.story.world import HURRY_SECONDS
@@ -59,3 +61,40 @@ def test_no_name_by_which_a_node_finds_it_lets_a_blocked_image_in(attack: Attack
     names += [f"{HOST}/team/named:none@{ref.digest}", f" {HOST}/{path}\n", f"{HOST}/{path}@sha512:{'a' * 128}"]
     names += [ref.digest, f"sha512:{'a' * 128}"]
     assert [name for name in names if starts(attack, name)] == []
+
+
+def called(attack: Attack, name: str, ref: ImageRef, number: int) -> None:
+    """As CloudTrail tells of it."""
+    detail: dict[str, Any] = {
+        "eventName": name,
+        "eventSource": "ecr.amazonaws.com",
+        "eventTime": aws_events.iso(attack.now),
+        "userIdentity": {"arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/developer/{number}"},
+        "requestParameters": {"repositoryName": ref.repository, "imageIds": [{"imageDigest": ref.digest}]},
+        "responseElements": {"image": {"imageId": {"imageDigest": ref.digest}}},
+    }
+    detail["userIdentity"]["sessionContext"] = {"sessionIssuer": {"arn": f"arn:aws:iam::{ACCOUNT}:role/developer"}}
+    event = {"version": "0", "id": f"{name}-{number}", "source": "aws.ecr", "account": ACCOUNT, "region": REGION}
+    event |= {"detail-type": "AWS API Call via CloudTrail", "resources": [], "time": detail["eventTime"]}
+    attack.stack.aws.put_event({**event, "detail": detail})
+    attack.settle()
+
+
+def test_who_pushes_a_quarantined_image_again_and_again_silences_no_other_alert(attack: Attack) -> None:
+    """Each push has it archived again, and is in the audit log; people are told once an hour."""
+    limited = f"{POLICY}alerts: {{max_per_hour: 10}}\n"
+    apply_policy(limited, "oncall", attack.stack.context)
+    ref = bad_image(attack, "quarantined/flood")
+    attack.stack.clock.move((attack.now.replace(minute=1) - attack.now) % timedelta(hours=1))
+    before = len(attack.sent()["sns"])
+    for number in range(12):
+        if number % 2:
+            attack.ecr.batch_delete_image(repositoryName=ref.repository, imageIds=[{"imageDigest": ref.digest}])
+            called(attack, "BatchDeleteImage", ref, number)
+        attack.into(ref.repository).image([b"bad"], ["1.0"])
+        called(attack, "PutImage", ref, number)
+        assert attack.archived(ref)
+    told = [caught.lines[0] for caught in attack.sent()["sns"][before:]]
+    assert 2 <= len(told) <= 4, told
+    other = bad_image(attack, "team/other")
+    assert any(str(other) in line for caught in attack.sent()["sns"][before:] for line in caught.lines)

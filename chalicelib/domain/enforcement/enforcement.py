@@ -184,6 +184,17 @@ def was_quarantined(header: Header, number: int, now: datetime) -> bool:
     return header.held_until is not None and header.held_until > now - AGAIN_WITHIN
 
 
+NO_NEWS_WITHIN = timedelta(hours=1)
+
+
+def is_pushed_again(header: Header, number: int, now: datetime) -> bool:
+    """Whether the act `number` only follows a push within an hour of the last quarantine: who pushes it again and again
+    has no alert sent by each push."""
+    last = header.hold.at if header.hold is not None and header.hold.number != number else header.held_until
+    pushed = header.existence_at
+    return last is not None and pushed is not None and min(last, pushed) > now - NO_NEWS_WITHIN
+
+
 def is_ordered(header: Header) -> bool:
     """Whether a person has ordered what is to be done: it neither waits for the fuse or the brake nor counts there."""
     return header.order is not None and header.order.by != SYSTEM

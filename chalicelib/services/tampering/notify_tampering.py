@@ -2,8 +2,8 @@
 
 Told in every mode, `observe` included: a Deny of ours taken out, a setting changed, a quarantined image restored,
 deleted, pushed again or robbed of its tag, its layers pushed as another digest, and what our own write of a policy may
-have overwritten. Nothing is done about it here. Each is told once, however often the call is heard. What a push costs
-does not grow with the repository.
+have overwritten. Nothing is done about it here. Each is told once, however often the call is heard, and what one
+principal does to the same images again and again once an hour. What a push costs does not grow with the repository.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from chalicelib.domain.alerts.alert import Alert, AlertKey, mark_of
+from chalicelib.domain.alerts.hourly_limit import hour_of
 from chalicelib.domain.enforcement.repository_policy import stands, unknown_statements
 from chalicelib.domain.events.event import ApiCall
 from chalicelib.domain.headers.header import Header
@@ -40,8 +41,10 @@ def notify_tampering(call: ApiCall, context: Context) -> None:
         return
     subject = f"repository/{call.repository.path}" if call.repository else f"registry/{call.account}/{call.region}"
     for alert in _alerts(call, context):
-        key = AlertKey(f"ALERT#TAMPERING#{mark_of([call.event_id, alert.title])}", call.time, subject=subject)
-        announce(alert, key, context)
+        at, once = call.time, [call.event_id, alert.title]
+        if call.name in _DONE:  # whoever may push would have an alert sent by each push
+            at, once = hour_of(call.time), [call.role or call.actor or "", alert.title, *alert.notes[1:]]
+        announce(alert, AlertKey(f"ALERT#TAMPERING#{mark_of(once)}", at, subject=subject), context)
 
 
 def _alerts(call: ApiCall, context: Context) -> Iterator[Alert]:
