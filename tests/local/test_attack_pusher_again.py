@@ -18,6 +18,7 @@ from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.stack import REGION
 from chalicelib.local.story.world import HURRY_SECONDS
 from chalicelib.services.policy.apply_policy import apply_policy
+from tests.local.push_image import CONFIG, MANIFEST
 from tests.local.running import local_stack
 from tests.local.test_attack_pusher import POLICY, Attack
 
@@ -61,6 +62,17 @@ def test_no_name_by_which_a_node_finds_it_lets_a_blocked_image_in(attack: Attack
     names += [f"{HOST}/team/named:none@{ref.digest}", f" {HOST}/{path}\n", f"{HOST}/{path}@sha512:{'a' * 128}"]
     names += [ref.digest, f"sha512:{'a' * 128}"]
     assert [name for name in names if starts(attack, name)] == []
+
+
+@pytest.mark.parametrize("layer", ["v1.erofs", "v1.tar+ENCRYPTED", "v1.tar+xz"])
+def test_layers_of_a_type_that_no_scanner_is_known_to_read_are_not_clean(attack: Attack, layer: str) -> None:
+    """Though the scanner says that it has found nothing; containerd mounts EROFS as it is."""
+    named = {"mediaType": f"application/vnd.oci.image.layer.{layer}", "digest": f"sha256:{'1' * 64}", "size": 1}
+    body = {"mediaType": MANIFEST, "config": {**named, "mediaType": CONFIG}, "layers": [named]}
+    ref = attack.into(f"team/unread-{len(attack.homes)}").put(body, ["1.0"])
+    attack.settle()
+    attack.scan(ref, flaw=False)
+    assert attack.decision(ref) != "ALLOW"
 
 
 def called(attack: Attack, name: str, ref: ImageRef, number: int) -> None:

@@ -77,8 +77,15 @@ FILE_SYSTEM_TYPES = ("application/vnd.oci.image.layer.", "application/vnd.docker
 MOST_OF_A_WHY = 300
 FOREIGN_LAYERS = (".foreign.", ".nondistributable.")
 """Parts of types of layers that their owner does not let be handed on, so that most registries never got them."""
-UNREADABLE_LAYERS = ("+encrypted", ".nydus.", *FOREIGN_LAYERS)
-"""Parts of types of layers whose files no scanner of AWS reads. eStargz and SOCI leave the layers plain gzip."""
+READABLE_LAYERS = frozenset(
+    f"application/vnd.{kind}"
+    for kind in (
+        *(f"oci.image.layer.v1.tar{packed}" for packed in ("", "+gzip", "+zstd")),
+        *(f"docker.image.rootfs.diff.tar{packed}" for packed in ("", ".gzip", ".zstd")),
+    )
+)
+"""The types of layers whose files a scanner reads. Of others nothing says so: encrypted ones, nydus, EROFS, which
+containerd mounts (`….erofs`). eStargz and SOCI leave the layers plain gzip."""
 
 
 class BatchImage(msgspec.Struct, frozen=True):
@@ -271,8 +278,8 @@ def _unreadable(wire: _Manifest) -> str | None:
     if any(layer.urls for layer in layers):
         return "no scanner reads layers that lie outside the registry (`urls`)"
     types = (layer.media_type or "" for layer in layers)
-    kind = next((kind for kind in types if any(part in kind for part in UNREADABLE_LAYERS)), None)
-    return None if kind is None else f"no scanner reads layers of type {sanitize(kind, 100)}"
+    kind = next((one for one in types if one not in READABLE_LAYERS and not one.startswith(ARTIFACT_LAYER_TYPES)), None)
+    return None if kind is None else f"no scanner reads layers of type {sanitize(kind, 100)}".rstrip()
 
 
 class Blob(msgspec.Struct, frozen=True):

@@ -160,7 +160,7 @@ def test_what_is_an_image_and_an_index_at_once_is_refused(known: dict[str, Any],
 
 
 @pytest.mark.parametrize(
-    "end", ["tar+encrypted", "tar+gzip+encrypted", "nydus.blob.v1", "nondistributable.v1.tar+gzip"]
+    "end", ["tar+encrypted", "tar+gzip+encrypted", "nydus.blob.v1", "nondistributable.v1.tar+gzip", "v1.erofs"]
 )
 def test_layers_that_no_scanner_reads_are_named(end: str) -> None:
     layer = f"application/vnd.oci.image.layer.{end}"
