@@ -124,6 +124,7 @@ class _StoredAction(msgspec.Struct, frozen=True):
     ended: EndedWaivers | None = None
     policy: int | None = None
     ends: Order | None = None
+    again: bool = False
 
     @classmethod
     def of(cls, action: PendingAction) -> _StoredAction:

@@ -169,8 +169,10 @@ def settled_hold(header: Header, desired: DesiredState) -> Hold | None:
 
 def with_hold(header: Header, hold: Hold | None, now: datetime) -> Header:
     """When a quarantine ends is remembered: the next one within a day is no news."""
-    ended = header.hold is not None and hold is None
-    return msgspec.structs.replace(header, hold=hold, held_until=now if ended else header.held_until)
+    if header.hold is None or hold is not None:
+        return msgspec.structs.replace(header, hold=hold)
+    ended = now if header.exists or header.existence_at is None else header.existence_at
+    return msgspec.structs.replace(header, hold=None, held_until=ended)
 
 
 AGAIN_WITHIN = timedelta(hours=24)
@@ -187,12 +189,13 @@ def was_quarantined(header: Header, number: int, now: datetime) -> bool:
 NO_NEWS_WITHIN = timedelta(hours=1)
 
 
-def is_pushed_again(header: Header, number: int, now: datetime) -> bool:
-    """Whether the act `number` only follows a push within an hour of the last quarantine: who pushes it again and again
-    has no alert sent by each push."""
-    last = header.hold.at if header.hold is not None and header.hold.number != number else header.held_until
-    pushed = header.existence_at
-    return last is not None and pushed is not None and min(last, pushed) > now - NO_NEWS_WITHIN
+def _is_again(header: Header, now: datetime) -> bool:
+    """Whether others gave it back within an hour of its last quarantine, by a push say: who does so again and again has
+    no alert sent each time."""
+    if header.hold is not None:
+        return header.hold.at > now - NO_NEWS_WITHIN
+    ended, pushed = header.held_until, header.existence_at
+    return ended is not None and pushed is not None and pushed >= ended > now - NO_NEWS_WITHIN
 
 
 def is_ordered(header: Header) -> bool:
@@ -246,7 +249,8 @@ def with_next_act(
     if effect is None:
         number += 1
         held = act.held or grace_of(header, act, policy, now)
-        effect = PendingAct(act.kind, number, now, method=act.method, held=held, quiet=quiet)
+        again = act.kind is ActionType.QUARANTINE and _is_again(header, now)
+        effect = PendingAct(act.kind, number, now, method=act.method, held=held, quiet=quiet, again=again)
         if header.order is None:
             effect = msgspec.structs.replace(effect, policy=follows)
     queued = tuple(e for n, e in enumerate(going_on) if e is not None and n != first)

@@ -149,7 +149,7 @@ class PendingAct(msgspec.Struct, frozen=True):
     `method` of a quarantine; `held`: why it is not done now; once begun, `by` whom it was wanted (`rule:<id>`,
     `person:<name>`, `system`), `why` in a sentence, and the state found `before` it. `quiet`: one of many, announced by
     a summary. `reported`: what people know of it already (that it failed, that a restore is slow). `policy`: the number
-    of the policy from which it follows; None: of none alone.
+    of the policy from which it follows; None: of none alone. `again`: others have just given back what it takes away.
     """
 
     kind: ActionType
@@ -163,6 +163,7 @@ class PendingAct(msgspec.Struct, frozen=True):
     quiet: bool = False
     reported: tuple[str, ...] = ()
     policy: int | None = None
+    again: bool = False
 
     @property
     def key(self) -> str:

@@ -14,7 +14,7 @@ from chalicelib.domain.assessment.conclusion import with_due
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
 from chalicelib.domain.enforcement.act_report import RESTORE, with_report
 from chalicelib.domain.enforcement.act_words import GIVEN_UP, done_words, given_up_words
-from chalicelib.domain.enforcement.enforcement import is_freed, is_pushed_again, with_hold
+from chalicelib.domain.enforcement.enforcement import is_freed, with_hold
 from chalicelib.domain.events.message import CheckDeny, Metric
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Enforcement, Holding, PendingAct, Stage
@@ -105,11 +105,7 @@ def finish_act(
         restoring = after.storage is StorageStatus.ACTIVATING
         done = done_words(effect, restoring, state.denies or after.denied) + (f"; {note}" if note else "")
         said = done if reached else given_up_words(effect, note or GIVEN_UP)
-        if (
-            note is not None
-            or effect.kind is not ActionType.QUARANTINE
-            or not is_pushed_again(header, effect.number, now)
-        ):
+        if note is not None or not effect.again:
             always = note is not None
             after = with_report(after, effect, said, attempt.rules.policy.notify, now, event=event, always=always)
         return _changed(header, with_due(after, now), attempt.rules, context)
