@@ -5,6 +5,7 @@ What could not be looked up is empty *and* named in `unknown`: an empty list alo
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -89,6 +90,12 @@ class OrderReach(msgspec.Struct, frozen=True):
         if self.breaks:
             found.append(f"Breaks indexes that hold it: {_some(map(_named_by, self.breaks))}.")
         return (*found, *self.left)
+
+    @property
+    def mark(self) -> str:
+        """Of what it takes along, as each is now: how many, and a hash of them and their ETags."""
+        taken = "\n".join(sorted(f"{one.ref} {one.etag}" for one in self.along))
+        return f"{len(self.along)}-{hashlib.sha256(taken.encode()).hexdigest()[:12]}"
 
     @property
     def left(self) -> tuple[str, ...]:

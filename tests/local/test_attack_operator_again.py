@@ -1,0 +1,71 @@
+"""Attacked by a second operator who orders by what he has seen, undoes, and releases: nobody's order ends unseen, nothing
+that runs is taken unasked, and no more is opened than was counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from chalicelib.domain.images.image import ImageRef
+from tests.local.test_orders import Room, is_archived, named, open_room
+
+pytestmark = pytest.mark.in_turn
+
+
+@pytest.fixture(scope="module")
+def room() -> Iterator[Room]:
+    with open_room() as room:
+        yield room
+
+
+def copies(room: Room, number: int) -> list[ImageRef]:
+    """The same image in so many repositories."""
+    room.pushed += 1
+    content = [f"copied {room.pushed}".encode()]
+    refs = [room.pusher().image(content, ["1.0"]) for _ in range(number)]
+    room.settle()
+    return refs
+
+
+# ---- what was seen
+
+
+def test_a_release_everywhere_opens_no_copy_that_its_plan_did_not_count(room: Room) -> None:
+    seen, late = copies(room, 2)
+    room.bob.order("quarantine", named(seen))
+    room.settle()
+    terms = {"everywhere": True, "override": True}
+    plan = room.bob.order("release", named(seen), 200, dry_run=True, **terms)
+    assert (plan["touched"]["images"], plan["along"]) == (1, [])
+    room.ann.order("quarantine", named(late), reason="a leaked key")
+    room.settle()
+    refused = room.bob.order("release", named(seen), 412, etag=plan["etag"], **terms)
+    assert "takes along" in refused["detail"]
+    assert is_archived(late)
+    again = room.bob.order("release", named(seen), 200, dry_run=True, **terms)
+    assert "a leaked key" in str(again["lines"]), "he sees whose order it is before it ends"
+    room.bob.order("release", named(seen), etag=again["etag"], **terms)
+
+
+def test_a_release_of_an_index_ends_no_order_about_an_image_that_came_after_its_plan(room: Room) -> None:
+    images = room.indexes()
+    room.bob.order("quarantine", named(images.one))
+    room.settle()
+    plan = room.bob.order("release", named(images.one), 200, dry_run=True)
+    room.ann.order("quarantine", named(images.arm64))
+    room.settle()
+    room.bob.order("release", named(images.one), 412, etag=plan["etag"], override=True)
+    room.settle()
+    assert is_archived(images.arm64)
+
+
+def test_the_view_of_one_plan_gives_no_order_that_reaches_further(room: Room) -> None:
+    here, there = copies(room, 2)
+    room.bob.order("quarantine", named(here), everywhere=True)
+    room.settle()
+    plan = room.bob.order("release", named(here), 200, dry_run=True)
+    room.bob.order("release", named(here), 412, etag=plan["etag"], everywhere=True)
+    room.bob.order("release", named(here), etag=plan["etag"])
+    room.settle()
+    assert [is_archived(ref) for ref in (here, there)] == [False, True]
