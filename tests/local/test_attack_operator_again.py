@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.images.image import ImageRef
+from tests.local.ordering import Person
 from tests.local.test_orders import Room, is_archived, named, open_room
 
 pytestmark = pytest.mark.in_turn
@@ -26,6 +28,15 @@ def copies(room: Room, number: int) -> list[ImageRef]:
     refs = [room.pusher().image(content, ["1.0"]) for _ in range(number)]
     room.settle()
     return refs
+
+
+def undo(room: Room, who: Person, ref: ImageRef, kind: str, expected: int = 202) -> str:
+    """The last action of that kind; what is said of it."""
+    body = {"action_id": action_id(room.records(ref, kind)[-1]), "reason": "a drill"}
+    status, said, _ = who.ask("POST", "/v1/undo", body)
+    assert status == expected, said
+    room.settle()
+    return str(said)
 
 
 # ---- what was seen
@@ -69,3 +80,24 @@ def test_the_view_of_one_plan_gives_no_order_that_reaches_further(room: Room) ->
     room.bob.order("release", named(here), etag=plan["etag"])
     room.settle()
     assert [is_archived(ref) for ref in (here, there)] == [False, True]
+
+
+# ---- what runs
+
+
+@pytest.mark.parametrize("kind", ["ORDER_RELEASE", "RELEASE", "ORDER_TAKEN_BACK"])
+def test_what_runs_is_not_taken_by_the_undo_of_what_let_it_run(room: Room, kind: str) -> None:
+    """The order before had force, for what ran then; who undoes asks for none."""
+    ref = room.push()
+    room.ann.order("quarantine", named(ref), force=True)
+    room.settle()
+    if kind == "ORDER_TAKEN_BACK":
+        undo(room, room.ann, ref, "ORDER_QUARANTINE")
+    else:
+        room.ann.order("release", named(ref), etag=room.ann.see(named(ref)))
+        room.settle()
+    room.run(ref)
+    said = undo(room, room.ann, ref, kind)
+    assert "it runs: ECS service" in said
+    assert not is_archived(ref)
+    assert room.order(ref)["kind"] == "QUARANTINE"

@@ -111,6 +111,8 @@ def _undoing(record: ActionRecord, header: Header, undo: _Undo, context: Context
             reason=f"{undo.reason}; {former.reason}"[:MAX_REASON],
             at=undo.at,
             action=action_id(record),
+            # It was given for what ran then.
+            force=False,
             released=_released_again(former, header, undo, context),
         )
         return again, None
