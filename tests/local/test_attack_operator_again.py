@@ -1,5 +1,5 @@
-"""Attacked by a second operator who orders by what he has seen, undoes, and releases: nobody's order ends unseen, nothing
-that runs is taken unasked, and no more is opened than was counted."""
+"""Attacked by a second operator who orders by what he has seen, undoes, and releases: nobody's order ends unseen,
+nothing that runs is taken unasked, and no more is opened than was counted."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ import pytest
 
 from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.images.image import ImageRef
+from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.ordering import Person
+from tests.local.push_image import scan_image
 from tests.local.test_orders import Room, is_archived, named, open_room
 
 pytestmark = pytest.mark.in_turn
+CRITICAL = """
+version: 1
+mode: enforce
+rules: [{id: critical, match: {severity: {gte: CRITICAL}}, decision: quarantine}]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +108,20 @@ def test_what_runs_is_not_taken_by_the_undo_of_what_let_it_run(room: Room, kind:
     assert "it runs: ECS service" in said
     assert not is_archived(ref)
     assert room.order(ref)["kind"] == "QUARANTINE"
+
+
+# ---- what was scanned
+
+
+def test_a_release_of_what_was_never_scanned_lets_no_flaw_through(room: Room) -> None:
+    """Nor where it was quarantined before: its first scan is no scan after a restore."""
+    apply_policy(CRITICAL, "oncall", room.played.context)
+    ref = room.push()
+    for kind in ("quarantine", "release"):
+        room.bob.order(kind, named(ref), etag=room.bob.see(named(ref)))
+        room.settle()
+    assert not is_archived(ref)
+    scan_image(room.played.stack, ref, flaw=True)
+    room.settle()
+    assert room.order(ref) is None
+    assert is_archived(ref)
