@@ -110,6 +110,28 @@ def test_what_runs_is_not_taken_by_the_undo_of_what_let_it_run(room: Room, kind:
     assert room.order(ref)["kind"] == "QUARANTINE"
 
 
+def test_another_persons_release_of_an_index_is_ended_by_an_order_about_an_image_only_by_name(room: Room) -> None:
+    images = room.indexes()
+    room.ann.order("quarantine", named(images.one))
+    room.settle()
+    room.ann.order("release", named(images.one), etag=room.ann.see(named(images.one)))
+    room.settle()
+    plan = room.bob.order("quarantine", named(images.arm64), 200, dry_run=True)
+    assert f"RELEASE ordered by {room.ann.by}" in str(plan["lines"])
+    refused = room.bob.order("quarantine", named(images.arm64), 409)
+    assert f"--override: RELEASE ordered by {room.ann.by}" in refused["detail"]
+    assert room.order(images.one)["by"] == room.ann.by
+    room.bob.order("quarantine", named(images.arm64), override=True)
+    room.settle()
+    assert room.order(images.one) is None
+    assert is_archived(images.arm64)
+    undo(room, room.bob, images.arm64, "ORDER_QUARANTINE")
+    room.ann.order("release", named(images.one), etag=room.ann.see(named(images.one)))
+    room.settle()
+    said = undo(room, room.bob, images.arm64, "ORDER_TAKEN_BACK", 409)
+    assert f"--override: RELEASE ordered by {room.ann.by}" in said
+
+
 # ---- what was scanned
 
 

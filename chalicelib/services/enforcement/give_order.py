@@ -163,8 +163,8 @@ def _as_planned(before: Header, reach: OrderReach, terms: Terms) -> Terms:
     if planned and mark != reach.mark and seen == before.etag:
         was, now = (words.partition("-")[0] for words in (mark, reach.mark))
         raise OutdatedError(
-            f"what the order takes along has changed since it was seen, or other options were given: it was {was} more, "
-            f"and is {now} more. See it: the same with --dry-run"
+            "what the order takes along has changed since it was seen, or other options were given: "
+            f"it was {was} more, and is {now} more. See it: the same with --dry-run"
         )
     return msgspec.structs.replace(terms, seen=seen) if planned else terms
 
@@ -229,12 +229,12 @@ def follow(
     else:
         if refused is not None:
             raise ConflictError(refused)
-        for one in reach.along:
+        for one in (*reach.along, *reach.ends):
             _check_ends(one, word, terms)
         after, undo = put_order(before, order, kind, context, spoken=spoken, seen=terms.seen)
     given = _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=dry_run)
     told = reach.lines(before) if order is not None and order.kind is ActionType.QUARANTINE else reach.left
-    lines = (*_ended((before, *reach.along), word), *given.lines, *told, *([refused] if refused else ()))
+    lines = (*_ended((before, *reach.along, *reach.ends), word), *given.lines, *told, *([refused] if refused else ()))
     etag = (before if dry_run else after).etag
     return msgspec.structs.replace(given, etag=etag, ends=before.order, lines=lines, reach=reach, undo=undo)
 

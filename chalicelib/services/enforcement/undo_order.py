@@ -20,8 +20,8 @@ from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.text import some_of
 from chalicelib.domain.usage.blast_radius import OrderReach
 from chalicelib.errors import ConflictError
-from chalicelib.services.assessment.write_header import closing_below, closing_now
-from chalicelib.services.enforcement.find_reach import copies_of, members_below
+from chalicelib.services.assessment.write_header import closing_below, closing_now, indexes_of
+from chalicelib.services.enforcement.find_reach import copies_of, members_below, released_above
 from chalicelib.services.enforcement.give_order import (
     MAX_REASON,
     PLAIN,
@@ -48,8 +48,10 @@ def undo_order(
     undo = _Undo(by, reason.strip(), at, rules, frozenset(one.ref for one, _ in together))
     order, spoken = _undoing(record, header, undo, context)
     along = [(one, *_undoing(its, one, undo, context)) for one, its in together]
+    taken: list[Header] = []
     if order is not None and order.kind is ActionType.QUARANTINE:
         possible(header)
+        taken = [header, *(one for one, _ in together)]
     given = follow(
         header,
         order,
@@ -59,7 +61,10 @@ def undo_order(
         dry_run=dry_run,
         spoken=spoken,
         terms=terms,
-        reach=OrderReach(along=tuple(one for one, _, _ in along)),
+        reach=OrderReach(
+            along=tuple(one for one, _, _ in along),
+            ends=released_above({one.ref: indexes_of(one, context) for one in taken}),
+        ),
     )
     for one, its_order, its_word in () if dry_run else along:
         put_order(one, its_order, _kind(its_order), context, spoken=its_word)
