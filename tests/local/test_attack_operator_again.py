@@ -89,6 +89,22 @@ def test_the_view_of_one_plan_gives_no_order_that_reaches_further(room: Room) ->
     assert [is_archived(ref) for ref in (here, there)] == [False, True]
 
 
+def test_an_order_that_he_ended_by_name_and_brought_back_is_hers_again(room: Room) -> None:
+    ref = room.push()
+    room.ann.order("quarantine", named(ref), reason="a leaked key")
+    room.settle()
+    room.bob.order("release", named(ref), etag=room.bob.see(named(ref)), override=True)
+    room.settle()
+    undo(room, room.bob, ref, "ORDER_RELEASE")
+    refused = room.bob.order("release", named(ref), 409, etag=room.bob.see(named(ref)))
+    assert f"--override: QUARANTINE ordered by {room.ann.by}" in refused["detail"]
+    undo(room, room.bob, ref, "ORDER_QUARANTINE", 409)
+    undo(room, room.bob, ref, "QUARANTINE", 409)
+    assert is_archived(ref)
+    room.ann.order("release", named(ref), etag=room.ann.see(named(ref)))
+    assert room.ann.by in room.records(ref, "ORDER_RELEASE")[-1].before
+
+
 # ---- what runs
 
 

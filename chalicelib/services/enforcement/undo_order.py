@@ -1,8 +1,9 @@
 """Undo one order by the id of its record: what stood before it stands again.
 
-Who undoes it gives that order anew, so that the undo can be undone in the same way. Only the last word about an image
-is undone, and no other order that happens to say the same. What the order had taken along is undone with it: the orders
-of the same person and time about images of the index, and about the same digest elsewhere.
+Who undoes it gives that order anew, so that the undo can be undone in the same way; a quarantine is still the order of
+who gave it first. Only the last word about an image is undone, and no other order that happens to say the same. What
+the order had taken along is undone with it: the orders of the same person and time about images of the index, and about
+the same digest elsewhere.
 """
 
 from __future__ import annotations
@@ -113,6 +114,7 @@ def _undoing(record: ActionRecord, header: Header, undo: _Undo, context: Context
         again = msgspec.structs.replace(
             former,
             by=undo.by,
+            first_by=former.owner if former.kind is ActionType.QUARANTINE else None,
             reason=f"{undo.reason}; {former.reason}"[:MAX_REASON],
             at=undo.at,
             action=action_id(record),
