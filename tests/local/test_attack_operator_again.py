@@ -89,6 +89,22 @@ def test_the_view_of_one_plan_gives_no_order_that_reaches_further(room: Room) ->
     assert [is_archived(ref) for ref in (here, there)] == [False, True]
 
 
+@pytest.mark.parametrize("order", ["quarantine", "release"])
+def test_the_undo_of_an_order_about_one_copy_is_about_no_other(room: Room, order: str) -> None:
+    """What it took along has orders of its own; only its own undo takes them along too."""
+    here, there = copies(room, 2)
+    room.bob.order("quarantine", named(here), everywhere=True)
+    room.settle()
+    if order == "release":
+        room.bob.order("release", named(here), etag=room.bob.see(named(here)), everywhere=True)
+        room.settle()
+    archived = order == "quarantine"
+    undo(room, room.bob, there, f"ORDER_{order.upper()}")
+    assert [is_archived(ref) for ref in (here, there)] == [archived, not archived]
+    undo(room, room.bob, there, "ORDER_TAKEN_BACK" if archived else "ORDER_QUARANTINE")
+    assert [is_archived(ref) for ref in (here, there)] == [archived, archived]
+
+
 def test_an_order_that_he_ended_by_name_and_brought_back_is_hers_again(room: Room) -> None:
     ref = room.push()
     room.ann.order("quarantine", named(ref), reason="a leaked key")

@@ -120,7 +120,7 @@ class Order(msgspec.Struct, frozen=True):
     record it undoes. `restores`: it also gives back what retention had archived by then. `standing`: how the image
     stood when the release was given; `released`: what it was given for, known from the decision that follows it.
     `force`: a quarantine takes what runs, and what a policy only observes. `first_by`: who gave it first, where an undo
-    by `by` has brought it back."""
+    by `by` has brought it back. `along`: an order about another image took this one along."""
 
     kind: ActionType
     by: str
@@ -133,6 +133,7 @@ class Order(msgspec.Struct, frozen=True):
     released: Released | None = None
     force: bool = False
     first_by: str | None = None
+    along: bool = False
 
     @property
     def owner(self) -> str:

@@ -136,7 +136,7 @@ def give_order(
         alert = compose_forced_alert(given.header, order, given.radius, reach, given.undo or "", order.at)
         announce(alert, AlertKey("REPORT#FORCED", order.at, ref=ref), context)
     for one in reach.along:
-        put_order(one, order, said, context)
+        put_order(one, msgspec.structs.replace(order, along=True), said, context)
     if kind is ActionType.QUARANTINE:
         close_indexes((before, *reach.along), context)
     return given

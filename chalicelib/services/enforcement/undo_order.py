@@ -68,7 +68,8 @@ def undo_order(
         ),
     )
     for one, its_order, its_word in () if dry_run else along:
-        put_order(one, its_order, _kind(its_order), context, spoken=its_word)
+        again = its_order and msgspec.structs.replace(its_order, along=True)
+        put_order(one, again, _kind(its_order), context, spoken=its_word)
     if not dry_run:
         quarantined = ((header, order), *((one, its_order) for one, its_order, _ in along))
         close_indexes((one for one, its in quarantined if its and its.kind is ActionType.QUARANTINE), context)
@@ -91,8 +92,10 @@ def _kind(order: Order | None) -> ActionKind:
 
 def _given_together(record: ActionRecord, header: Header, context: Context) -> list[tuple[Header, ActionRecord]]:
     """What the same person ordered at the same time about images of the index, and about the same digest elsewhere,
-    where that is the last word as well."""
-    roots = (header, *copies_of(header, context))
+    where that is the last word as well. An order that was taken along itself took along nothing elsewhere."""
+    former, given = record.orders or (None, None)
+    root = given or former
+    roots = (header, *(() if root is not None and root.along else copies_of(header, context)))
     stands_since = None if record.kind == ActionKind.ORDER_TAKEN_BACK else record.wanted_at
     found = []
     for one in (*roots[1:], *(member for root in roots for member in members_below(root, context))):
@@ -120,6 +123,7 @@ def _undoing(record: ActionRecord, header: Header, undo: _Undo, context: Context
             action=action_id(record),
             # It was given for what ran then.
             force=False,
+            along=False,
             released=_released_again(former, header, undo, context),
         )
         return again, None
