@@ -4,6 +4,7 @@ nothing that runs is taken unasked, and no more is opened than was counted."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -179,3 +180,19 @@ def test_a_release_of_what_was_never_scanned_lets_no_flaw_through(room: Room) ->
     room.settle()
     assert room.order(ref) is None
     assert is_archived(ref)
+
+
+# ---- what is written down
+
+
+@pytest.mark.parametrize("field", ["reason", "approved_by"])
+@pytest.mark.parametrize("nothing", ["\u200b", "\ufeff \u2066", "\u3000"])
+def test_a_waiver_is_not_given_for_words_that_nobody_can_see(room: Room, field: str, nothing: str) -> None:
+    ends = (room.played.clock.now() + timedelta(days=1)).isoformat()
+    terms = {"repository": "team/*", "vulnerability_id": "CVE-2026-0001", "expires_at": ends, "allow_unmatched": True}
+    body = {**terms, "reason": "a drill", "approved_by": "bob", "dry_run": True}
+    assert room.bob.ask("POST", "/v1/waivers", body)[0] == 200
+    status, said, _ = room.bob.ask("POST", "/v1/waivers", {**body, field: nothing})
+    assert (status, said["parameter"]) == (400, field)
+    if field == "reason":
+        assert room.bob.ask("DELETE", "/v1/waivers", id="w-0123456789", reason=nothing)[0] == 400
