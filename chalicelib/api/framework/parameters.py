@@ -39,7 +39,9 @@ DEFAULT_STATUS = (FindingStatus.OPEN, FindingStatus.SUPPRESSED)
 IF_MATCH = Parameter[str](
     "If-Match",
     "The ETag by which the caller has seen the image: of `GET /v1/image`, or of a dry run",
-    *text('"?[A-Za-z0-9-]+([.][A-Za-z0-9-]+){3,5}"?', "one ETag, as GET /v1/image gives it", 200),
+    *text(
+        '"?[A-Za-z0-9-]+([.][A-Za-z0-9-]+){3,5}([+][0-9]+-[0-9a-f]{12})?"?', "one ETag, as GET /v1/image gives it", 200
+    ),
     place="header",
 )
 _DIGEST = text(DIGEST.pattern, "sha256: and 64 lower-case hexadecimal digits", 71)

@@ -75,7 +75,10 @@ def ordered_words(order: Order) -> str:
 
 def order_words(order: Order | None) -> str:
     """For the audit log."""
-    return "no order" if order is None else f"{order.kind} ordered by {order.by}: {order.reason}"
+    if order is None:
+        return "no order"
+    again = "" if order.owner == order.by else f", again by {order.by}"
+    return f"{order.kind} ordered by {order.owner}{again}: {order.reason}"
 
 
 def would_words(effect: PendingAct, why: str, use: InUse) -> str:

@@ -421,7 +421,9 @@ def _released(closing: Sequence[Closing], now: datetime) -> Released:
         exploited=_marks(f for one in closing for f in one.exploited),
         rules=tuple(sorted({why for one in closing for why in one.reasons})),
         images=tuple(
-            ReleasedImage(one.mark, one.scanner, one.image.storage is not StorageStatus.ACTIVE)
+            ReleasedImage(
+                one.mark, one.scanner, one.scanner is not None and one.image.storage is not StorageStatus.ACTIVE
+            )
             for one in closing
             if one.scanned_by_itself
         ),
@@ -483,14 +485,18 @@ def _still_released(
 
 def _as_released(one: Closing, former: ReleasedImage | None, since: datetime) -> tuple[ReleasedImage, bool]:
     """How it counts from now on, and whether what is known of it now is the new base: its first complete scan after a
-    restore, or by another scanner."""
+    restore, or by another scanner, of an image that was scanned before."""
     image = one.image
     if not one.scanned_by_itself:
         return ReleasedImage(one.mark), False
     scanner = former.scanner if former is not None else None
-    switched = scanner is not None and one.scanner not in (None, scanner)
+    if former is None or scanner is None:
+        # Nobody knew its findings: they are none that the archive had hidden.
+        complete = image.scan.state is ScanState.COMPLETE
+        return ReleasedImage(one.mark, one.scanner if complete else None), False
+    switched = one.scanner not in (None, scanner)
     restored = image.activated_at is not None and image.activated_at > since
-    back = restored or image.storage is not StorageStatus.ACTIVE or (former is not None and former.awaited)
+    back = restored or image.storage is not StorageStatus.ACTIVE or former.awaited
     scanned = back and _is_scanned_since_restore(image)
     return ReleasedImage(one.mark, one.scanner or scanner, back and not scanned), scanned or switched
 

@@ -119,7 +119,8 @@ class Order(msgspec.Struct, frozen=True):
     what `enforcement.turned_release` says. `kind` is QUARANTINE or RELEASE; `by` is who gave it, `action` the audit
     record it undoes. `restores`: it also gives back what retention had archived by then. `standing`: how the image
     stood when the release was given; `released`: what it was given for, known from the decision that follows it.
-    `force`: a quarantine takes what runs, and what a policy only observes."""
+    `force`: a quarantine takes what runs, and what a policy only observes. `first_by`: who gave it first, where an undo
+    by `by` has brought it back. `along`: an order about another image took this one along."""
 
     kind: ActionType
     by: str
@@ -131,6 +132,13 @@ class Order(msgspec.Struct, frozen=True):
     until: datetime | None = None
     released: Released | None = None
     force: bool = False
+    first_by: str | None = None
+    along: bool = False
+
+    @property
+    def owner(self) -> str:
+        """Whose order it is: another person ends it by name alone."""
+        return self.first_by or self.by
 
     @property
     def identity(self) -> tuple[ActionType, str, datetime]:

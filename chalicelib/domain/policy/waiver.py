@@ -17,7 +17,7 @@ from functools import lru_cache
 import msgspec
 
 from chalicelib.domain.images.finding import Finding
-from chalicelib.domain.images.text import Globs
+from chalicelib.domain.images.text import Globs, sanitize
 from chalicelib.errors import ParameterError
 
 BUILT_IN_RULES = frozenset({"pending", "unscanned", "stale", "child", "twin", "twin-gone", "unreadable"})
@@ -189,8 +189,7 @@ def canonical_id(vulnerability_id: str) -> str:
 def check_waiver(waiver: Waiver, max_days: int, now: datetime) -> None:
     """Raises ParameterError for a waiver that must not be accepted: nothing named, no reason, over, or too long."""
     for name in ("id", "repository", "reason", "approved_by"):
-        if not getattr(waiver, name).strip():
-            raise ParameterError(name, "must be given")
+        check_given(name, getattr(waiver, name))
     for name in _TEXTS:
         check_text(name, getattr(waiver, name) or "")
         if name in ("repository", "package") and (getattr(waiver, name) or "").startswith("!"):
@@ -206,6 +205,12 @@ def check_waiver(waiver: Waiver, max_days: int, now: datetime) -> None:
         raise ParameterError("expires_at", "must be in the future")
     if waiver.expires_at - now > timedelta(days=max_days):
         raise ParameterError("expires_at", f"must be within {max_days} days (waivers.max_days of the policy)")
+
+
+def check_given(name: str, text: str) -> None:
+    """Raises ParameterError for a text of which nothing is seen."""
+    if not sanitize(text, MAX_TEXT):
+        raise ParameterError(name, "must be given")
 
 
 def check_text(name: str, text: str) -> None:

@@ -5,6 +5,7 @@ What could not be looked up is empty *and* named in `unknown`: an empty list alo
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -73,13 +74,14 @@ class BlastRadius(msgspec.Struct, frozen=True):
 
 class OrderReach(msgspec.Struct, frozen=True):
     """What an order about an image is about beside it: `along`, what it takes along; `breaks`, the indexes that can be
-    pulled, and hold what it takes. Left by it: `shared`, images of an index that other indexes hold too, and `copies`,
-    where else the same digest lies."""
+    pulled, and hold what it takes; `ends`, the indexes above it whose release by a person a quarantine ends. Left by
+    it: `shared`, images of an index that other indexes hold too, and `copies`, where else the same digest lies."""
 
     along: tuple[Header, ...] = ()
     breaks: tuple[Header, ...] = ()
     shared: tuple[Header, ...] = ()
     copies: tuple[Header, ...] = ()
+    ends: tuple[Header, ...] = ()
 
     def lines(self, header: Header) -> tuple[str, ...]:
         """For people, about a quarantine of `header`."""
@@ -89,6 +91,12 @@ class OrderReach(msgspec.Struct, frozen=True):
         if self.breaks:
             found.append(f"Breaks indexes that hold it: {_some(map(_named_by, self.breaks))}.")
         return (*found, *self.left)
+
+    @property
+    def mark(self) -> str:
+        """How many it takes along, and a hash of them, and of the indexes whose release it ends, by their ETags."""
+        taken = "\n".join(sorted(f"{one.ref} {one.etag}" for one in (*self.along, *self.ends)))
+        return f"{len(self.along)}-{hashlib.sha256(taken.encode()).hexdigest()[:12]}"
 
     @property
     def left(self) -> tuple[str, ...]:

@@ -3,9 +3,9 @@ elsewhere. Nothing is decided and nothing is written here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from chalicelib.domain.enforcement.enforcement import is_quarantined
+from chalicelib.domain.enforcement.enforcement import is_quarantined, is_released
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Kind
 from chalicelib.domain.usage.blast_radius import OrderReach
@@ -32,7 +32,14 @@ def find_reach(header: Header, context: Context, *, with_shared: bool, everywher
     along = tuple(one for one in (*roots[1:], *held.values()) if one.ref in taken)
     breaks = {index.ref: index for ref in taken for index in others(ref)}
     left = tuple(image for ref, image in held.items() if ref not in taken)
-    return OrderReach(along, tuple(breaks.values()), left, () if everywhere else copies)
+    ends = released_above({ref: above[ref] for ref in taken})
+    return OrderReach(along, tuple(breaks.values()), left, () if everywhere else copies, ends)
+
+
+def released_above(above: Mapping[ImageRef, Sequence[Header]]) -> tuple[Header, ...]:
+    """The indexes above these images, and not among them, that a person has released. `above`: of each its indexes."""
+    found = {index.ref: index for indexes in above.values() for index in indexes if is_released(index)}
+    return tuple(index for ref, index in found.items() if ref not in above)
 
 
 def find_held(header: Header, context: Context, *, everywhere: bool) -> OrderReach:

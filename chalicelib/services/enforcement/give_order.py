@@ -56,7 +56,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     `with_shared`: also images of the index that other indexes hold. Of a release: `until`: when it ends at the latest
     (None: as late as the policy lets it); `allow_unmatched` False: only of what is kept out. Of both: `everywhere`: the
     same digest in every repository; `override`: it may end another person's order. `seen`: the ETag of the image as its
-    giver saw it; empty: none was sent; None: none is needed, as the giver names the action that is undone."""
+    giver saw it, or of a plan, which stands for what the order takes along as well; empty: none was sent; None: none is
+    needed, as the giver names the action that is undone."""
 
     force: bool = False
     with_shared: bool = False
@@ -69,6 +70,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
 PLAIN = Terms()
 ALONE = OrderReach()
+_ALONG = "+"
+"""Between the ETag of the image and the mark of what is taken along, in the ETag of a plan."""
 MOST_TAKEN = 100
 """Images that one order takes along: each is a write of its own, and a request may take half a minute."""
 
@@ -124,15 +127,16 @@ def give_order(
         touched = _touched((before, *reach.along), rules, context)
         if not touched.images and not terms.allow_unmatched:
             raise ParameterError("allow_unmatched", f"nothing keeps {ref} from being pulled; {UNMATCHED}")
+    terms = _as_planned(before, reach, terms)
     given = follow(before, order, said, rules, context, dry_run=dry_run, terms=terms, reach=reach)
     given = msgspec.structs.replace(given, touched=touched)
     if dry_run:
-        return given
+        return msgspec.structs.replace(given, etag=f"{given.etag}{_ALONG}{reach.mark}")
     if order.force:
         alert = compose_forced_alert(given.header, order, given.radius, reach, given.undo or "", order.at)
         announce(alert, AlertKey("REPORT#FORCED", order.at, ref=ref), context)
     for one in reach.along:
-        put_order(one, order, said, context)
+        put_order(one, msgspec.structs.replace(order, along=True), said, context)
     if kind is ActionType.QUARANTINE:
         close_indexes((before, *reach.along), context)
     return given
@@ -150,6 +154,19 @@ def close_indexes(ordered: Iterable[Header], context: Context) -> None:
         with suppress(ContendedError):
             index = update_header(ref, lambda header: header, Delivery("order", Decide(ref, "order")), context)
             above += [ref.home.image(parent) for parent in index.parents]
+
+
+def _as_planned(before: Header, reach: OrderReach, terms: Terms) -> Terms:
+    """With the ETag of the image alone. Raises OutdatedError where the order takes along what its plan did not, or what
+    has changed since."""
+    seen, planned, mark = (terms.seen or "").partition(_ALONG)
+    if planned and mark != reach.mark and seen == before.etag:
+        was, now = (words.partition("-")[0] for words in (mark, reach.mark))
+        raise OutdatedError(
+            "what the order takes along has changed since it was seen, or other options were given: "
+            f"it was {was} more, and is {now} more. See it: the same with --dry-run"
+        )
+    return msgspec.structs.replace(terms, seen=seen) if planned else terms
 
 
 def _until(until: datetime | None, rules: Rules, now: datetime) -> datetime:
@@ -212,12 +229,12 @@ def follow(
     else:
         if refused is not None:
             raise ConflictError(refused)
-        for one in reach.along:
+        for one in (*reach.along, *reach.ends):
             _check_ends(one, word, terms)
         after, undo = put_order(before, order, kind, context, spoken=spoken, seen=terms.seen)
     given = _given(_weighed(after, rules, radius, context), radius, _nothing(after, rules, context), dry_run=dry_run)
     told = reach.lines(before) if order is not None and order.kind is ActionType.QUARANTINE else reach.left
-    lines = (*_ended((before, *reach.along), word), *given.lines, *told, *([refused] if refused else ()))
+    lines = (*_ended((before, *reach.along, *reach.ends), word), *given.lines, *told, *([refused] if refused else ()))
     etag = (before if dry_run else after).etag
     return msgspec.structs.replace(given, etag=etag, ends=before.order, lines=lines, reach=reach, undo=undo)
 
@@ -319,7 +336,7 @@ def _check_ends(before: Header, word: Order, terms: Terms) -> None:
 
 
 def _is_anothers(order: Order | None, word: Order) -> bool:
-    return order is not None and order.by not in (word.by, SYSTEM)
+    return order is not None and order.owner not in (word.by, SYSTEM)
 
 
 def _ended(headers: Iterable[Header], word: Order) -> tuple[str, ...]:

@@ -183,7 +183,7 @@ def _still_archived(record: ActionRecord, header: Header, context: Context) -> N
 def _not_ordered_since(record: ActionRecord, header: Header, by: str, context: Context) -> None:
     """A quarantine that another person has ordered after the act is not ended by undoing the act."""
     order = header.order
-    if order is not None and order.kind is ActionType.QUARANTINE and order.at > record.at and order.by != by:
+    if order is not None and order.kind is ActionType.QUARANTINE and order.at > record.at and order.owner != by:
         raise ConflictError(stands_words(header, [row.record for row in context.queries.actions(header.ref)]))
 
 

@@ -1,8 +1,9 @@
 """Undo one order by the id of its record: what stood before it stands again.
 
-Who undoes it gives that order anew, so that the undo can be undone in the same way. Only the last word about an image
-is undone, and no other order that happens to say the same. What the order had taken along is undone with it: the orders
-of the same person and time about images of the index, and about the same digest elsewhere.
+Who undoes it gives that order anew, so that the undo can be undone in the same way; a quarantine is still the order of
+who gave it first. Only the last word about an image is undone, and no other order that happens to say the same. What
+the order had taken along is undone with it: the orders of the same person and time about images of the index, and about
+the same digest elsewhere.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.text import some_of
 from chalicelib.domain.usage.blast_radius import OrderReach
 from chalicelib.errors import ConflictError
-from chalicelib.services.assessment.write_header import closing_below, closing_now
-from chalicelib.services.enforcement.find_reach import copies_of, members_below
+from chalicelib.services.assessment.write_header import closing_below, closing_now, indexes_of
+from chalicelib.services.enforcement.find_reach import copies_of, members_below, released_above
 from chalicelib.services.enforcement.give_order import (
     MAX_REASON,
     PLAIN,
@@ -48,8 +49,10 @@ def undo_order(
     undo = _Undo(by, reason.strip(), at, rules, frozenset(one.ref for one, _ in together))
     order, spoken = _undoing(record, header, undo, context)
     along = [(one, *_undoing(its, one, undo, context)) for one, its in together]
+    taken: list[Header] = []
     if order is not None and order.kind is ActionType.QUARANTINE:
         possible(header)
+        taken = [header, *(one for one, _ in together)]
     given = follow(
         header,
         order,
@@ -59,10 +62,14 @@ def undo_order(
         dry_run=dry_run,
         spoken=spoken,
         terms=terms,
-        reach=OrderReach(along=tuple(one for one, _, _ in along)),
+        reach=OrderReach(
+            along=tuple(one for one, _, _ in along),
+            ends=released_above({one.ref: indexes_of(one, context) for one in taken}),
+        ),
     )
     for one, its_order, its_word in () if dry_run else along:
-        put_order(one, its_order, _kind(its_order), context, spoken=its_word)
+        again = its_order and msgspec.structs.replace(its_order, along=True)
+        put_order(one, again, _kind(its_order), context, spoken=its_word)
     if not dry_run:
         quarantined = ((header, order), *((one, its_order) for one, its_order, _ in along))
         close_indexes((one for one, its in quarantined if its and its.kind is ActionType.QUARANTINE), context)
@@ -85,8 +92,10 @@ def _kind(order: Order | None) -> ActionKind:
 
 def _given_together(record: ActionRecord, header: Header, context: Context) -> list[tuple[Header, ActionRecord]]:
     """What the same person ordered at the same time about images of the index, and about the same digest elsewhere,
-    where that is the last word as well."""
-    roots = (header, *copies_of(header, context))
+    where that is the last word as well. An order that was taken along itself took along nothing elsewhere."""
+    former, given = record.orders or (None, None)
+    root = given or former
+    roots = (header, *(() if root is not None and root.along else copies_of(header, context)))
     stands_since = None if record.kind == ActionKind.ORDER_TAKEN_BACK else record.wanted_at
     found = []
     for one in (*roots[1:], *(member for root in roots for member in members_below(root, context))):
@@ -108,9 +117,13 @@ def _undoing(record: ActionRecord, header: Header, undo: _Undo, context: Context
         again = msgspec.structs.replace(
             former,
             by=undo.by,
+            first_by=former.owner if former.kind is ActionType.QUARANTINE else None,
             reason=f"{undo.reason}; {former.reason}"[:MAX_REASON],
             at=undo.at,
             action=action_id(record),
+            # It was given for what ran then.
+            force=False,
+            along=False,
             released=_released_again(former, header, undo, context),
         )
         return again, None

@@ -21,7 +21,7 @@ from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.document import hint
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.domain.policy.waiver import Waiver, WaiverBook, check_text, check_waiver, ids_of
+from chalicelib.domain.policy.waiver import Waiver, WaiverBook, check_given, check_text, check_waiver, ids_of
 from chalicelib.domain.waivers.change import (
     ENDED,
     GIVEN,
@@ -242,8 +242,7 @@ class _Look:
 
 
 def _end(wish: End, actor: str, context: Context, dry_run: bool) -> Managed:
-    if not wish.reason.strip():
-        raise ParameterError("reason", "must be given")
+    check_given("reason", wish.reason)
     check_text("reason", wish.reason)
     former = context.waivers.get(wish.waiver_id)
     if former is None:

@@ -1,0 +1,198 @@
+"""Attacked by a second operator who orders by what he has seen, undoes, and releases: nobody's order ends unseen,
+nothing that runs is taken unasked, and no more is opened than was counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from chalicelib.domain.audit.action import action_id
+from chalicelib.domain.images.image import ImageRef
+from chalicelib.services.policy.apply_policy import apply_policy
+from tests.local.ordering import Person
+from tests.local.push_image import scan_image
+from tests.local.test_orders import Room, is_archived, named, open_room
+
+pytestmark = pytest.mark.in_turn
+CRITICAL = """
+version: 1
+mode: enforce
+rules: [{id: critical, match: {severity: {gte: CRITICAL}}, decision: quarantine}]
+"""
+
+
+@pytest.fixture(scope="module")
+def room() -> Iterator[Room]:
+    with open_room() as room:
+        yield room
+
+
+def copies(room: Room, number: int) -> list[ImageRef]:
+    """The same image in so many repositories."""
+    room.pushed += 1
+    content = [f"copied {room.pushed}".encode()]
+    refs = [room.pusher().image(content, ["1.0"]) for _ in range(number)]
+    room.settle()
+    return refs
+
+
+def undo(room: Room, who: Person, ref: ImageRef, kind: str, expected: int = 202) -> str:
+    """The last action of that kind; what is said of it."""
+    body = {"action_id": action_id(room.records(ref, kind)[-1]), "reason": "a drill"}
+    status, said, _ = who.ask("POST", "/v1/undo", body)
+    assert status == expected, said
+    room.settle()
+    return str(said)
+
+
+# ---- what was seen
+
+
+def test_a_release_everywhere_opens_no_copy_that_its_plan_did_not_count(room: Room) -> None:
+    seen, late = copies(room, 2)
+    room.bob.order("quarantine", named(seen))
+    room.settle()
+    terms = {"everywhere": True, "override": True}
+    plan = room.bob.order("release", named(seen), 200, dry_run=True, **terms)
+    assert (plan["touched"]["images"], plan["along"]) == (1, [])
+    room.ann.order("quarantine", named(late), reason="a leaked key")
+    room.settle()
+    refused = room.bob.order("release", named(seen), 412, etag=plan["etag"], **terms)
+    assert "takes along" in refused["detail"]
+    assert is_archived(late)
+    again = room.bob.order("release", named(seen), 200, dry_run=True, **terms)
+    assert "a leaked key" in str(again["lines"]), "he sees whose order it is before it ends"
+    room.bob.order("release", named(seen), etag=again["etag"], **terms)
+
+
+def test_a_release_of_an_index_ends_no_order_about_an_image_that_came_after_its_plan(room: Room) -> None:
+    images = room.indexes()
+    room.bob.order("quarantine", named(images.one))
+    room.settle()
+    plan = room.bob.order("release", named(images.one), 200, dry_run=True)
+    room.ann.order("quarantine", named(images.arm64))
+    room.settle()
+    room.bob.order("release", named(images.one), 412, etag=plan["etag"], override=True)
+    room.settle()
+    assert is_archived(images.arm64)
+
+
+def test_the_view_of_one_plan_gives_no_order_that_reaches_further(room: Room) -> None:
+    here, there = copies(room, 2)
+    room.bob.order("quarantine", named(here), everywhere=True)
+    room.settle()
+    plan = room.bob.order("release", named(here), 200, dry_run=True)
+    room.bob.order("release", named(here), 412, etag=plan["etag"], everywhere=True)
+    room.bob.order("release", named(here), etag=plan["etag"])
+    room.settle()
+    assert [is_archived(ref) for ref in (here, there)] == [False, True]
+
+
+@pytest.mark.parametrize("order", ["quarantine", "release"])
+def test_the_undo_of_an_order_about_one_copy_is_about_no_other(room: Room, order: str) -> None:
+    """What it took along has orders of its own; only its own undo takes them along too."""
+    here, there = copies(room, 2)
+    room.bob.order("quarantine", named(here), everywhere=True)
+    room.settle()
+    if order == "release":
+        room.bob.order("release", named(here), etag=room.bob.see(named(here)), everywhere=True)
+        room.settle()
+    archived = order == "quarantine"
+    undo(room, room.bob, there, f"ORDER_{order.upper()}")
+    assert [is_archived(ref) for ref in (here, there)] == [archived, not archived]
+    undo(room, room.bob, there, "ORDER_TAKEN_BACK" if archived else "ORDER_QUARANTINE")
+    assert [is_archived(ref) for ref in (here, there)] == [archived, archived]
+
+
+def test_an_order_that_he_ended_by_name_and_brought_back_is_hers_again(room: Room) -> None:
+    ref = room.push()
+    room.ann.order("quarantine", named(ref), reason="a leaked key")
+    room.settle()
+    room.bob.order("release", named(ref), etag=room.bob.see(named(ref)), override=True)
+    room.settle()
+    undo(room, room.bob, ref, "ORDER_RELEASE")
+    refused = room.bob.order("release", named(ref), 409, etag=room.bob.see(named(ref)))
+    assert f"--override: QUARANTINE ordered by {room.ann.by}" in refused["detail"]
+    undo(room, room.bob, ref, "ORDER_QUARANTINE", 409)
+    undo(room, room.bob, ref, "QUARANTINE", 409)
+    assert is_archived(ref)
+    room.ann.order("release", named(ref), etag=room.ann.see(named(ref)))
+    assert room.ann.by in room.records(ref, "ORDER_RELEASE")[-1].before
+
+
+# ---- what runs
+
+
+@pytest.mark.parametrize("kind", ["ORDER_RELEASE", "RELEASE", "ORDER_TAKEN_BACK"])
+def test_what_runs_is_not_taken_by_the_undo_of_what_let_it_run(room: Room, kind: str) -> None:
+    """The order before had force, for what ran then; who undoes asks for none."""
+    ref = room.push()
+    room.ann.order("quarantine", named(ref), force=True)
+    room.settle()
+    if kind == "ORDER_TAKEN_BACK":
+        undo(room, room.ann, ref, "ORDER_QUARANTINE")
+    else:
+        room.ann.order("release", named(ref), etag=room.ann.see(named(ref)))
+        room.settle()
+    room.run(ref)
+    said = undo(room, room.ann, ref, kind)
+    assert "it runs: ECS service" in said
+    assert not is_archived(ref)
+    assert room.order(ref)["kind"] == "QUARANTINE"
+
+
+def test_another_persons_release_of_an_index_is_ended_by_an_order_about_an_image_only_by_name(room: Room) -> None:
+    images = room.indexes()
+    room.ann.order("quarantine", named(images.one))
+    room.settle()
+    room.ann.order("release", named(images.one), etag=room.ann.see(named(images.one)))
+    room.settle()
+    plan = room.bob.order("quarantine", named(images.arm64), 200, dry_run=True)
+    assert f"RELEASE ordered by {room.ann.by}" in str(plan["lines"])
+    refused = room.bob.order("quarantine", named(images.arm64), 409)
+    assert f"--override: RELEASE ordered by {room.ann.by}" in refused["detail"]
+    assert room.order(images.one)["by"] == room.ann.by
+    room.bob.order("quarantine", named(images.arm64), override=True)
+    room.settle()
+    assert room.order(images.one) is None
+    assert is_archived(images.arm64)
+    undo(room, room.bob, images.arm64, "ORDER_QUARANTINE")
+    room.ann.order("release", named(images.one), etag=room.ann.see(named(images.one)))
+    room.settle()
+    said = undo(room, room.bob, images.arm64, "ORDER_TAKEN_BACK", 409)
+    assert f"--override: RELEASE ordered by {room.ann.by}" in said
+
+
+# ---- what was scanned
+
+
+def test_a_release_of_what_was_never_scanned_lets_no_flaw_through(room: Room) -> None:
+    """Nor where it was quarantined before: its first scan is no scan after a restore."""
+    apply_policy(CRITICAL, "oncall", room.played.context)
+    ref = room.push()
+    for kind in ("quarantine", "release"):
+        room.bob.order(kind, named(ref), etag=room.bob.see(named(ref)))
+        room.settle()
+    assert not is_archived(ref)
+    scan_image(room.played.stack, ref, flaw=True)
+    room.settle()
+    assert room.order(ref) is None
+    assert is_archived(ref)
+
+
+# ---- what is written down
+
+
+@pytest.mark.parametrize("field", ["reason", "approved_by"])
+@pytest.mark.parametrize("nothing", ["\u200b", "\ufeff \u2066", "\u3000"])
+def test_a_waiver_is_not_given_for_words_that_nobody_can_see(room: Room, field: str, nothing: str) -> None:
+    ends = (room.played.clock.now() + timedelta(days=1)).isoformat()
+    terms = {"repository": "team/*", "vulnerability_id": "CVE-2026-0001", "expires_at": ends, "allow_unmatched": True}
+    body = {**terms, "reason": "a drill", "approved_by": "bob", "dry_run": True}
+    assert room.bob.ask("POST", "/v1/waivers", body)[0] == 200
+    status, said, _ = room.bob.ask("POST", "/v1/waivers", {**body, field: nothing})
+    assert (status, said["parameter"]) == (400, field)
+    if field == "reason":
+        assert room.bob.ask("DELETE", "/v1/waivers", id="w-0123456789", reason=nothing)[0] == 400
