@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from chalicelib.domain.audit.action import action_id
@@ -10,7 +12,7 @@ from chalicelib.domain.events.message import Decide
 from chalicelib.domain.headers.pending_action import ActionType, Holding
 from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.services.enforcement.give_order import Terms, quarantine_image
+from chalicelib.services.enforcement.give_order import Terms, quarantine_image, release_image
 from chalicelib.services.enforcement.undo_action import undo_action
 from tests.services.assessment.test_record_push import ref, scan
 from tests.services.assessment.test_write_header import (
@@ -81,6 +83,16 @@ def test_where_the_policy_observes_an_image_is_decided_again_when_the_order_abou
     for image in (AMD64, INDEX_OF_BOTH):
         act = story.header(image).act
         assert (act.kind, act.held.why) == (ActionType.QUARANTINE, Holding.OBSERVE)
+
+
+def test_an_index_is_released_as_soon_as_it_was_quarantined_with_its_images() -> None:
+    story = Fleet(rules=[])
+    quarantine_image(INDEX_OF_BOTH, "oncall", "found in the wild", story)
+    story.moment += timedelta(seconds=1)
+    release_image(INDEX_OF_BOTH, "oncall", "it was wrong", story)
+    story.wait()
+    orders = {story.header(image).order.kind for image in (AMD64, ARM64, INDEX_OF_BOTH)}
+    assert (orders, story.storage) == ({ActionType.RELEASE}, [ACTIVE] * 3)
 
 
 def test_before_a_deny_each_image_that_can_be_pulled_is_asked_about() -> None:
