@@ -418,8 +418,10 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
 
 def _needs(index: Header) -> tuple[object, ...]:
     """What of an index its images are decided by: its tags and signature, those of what holds it, whether it is there,
-    and whether a person has ordered it to be pulled or not. Its verdict is no part of it: see `_await_indexes`."""
-    return index.tags, index.exists, index.order, index.parents, index.signed
+    whether a person has ordered it to be pulled or not, and whether such an order still holds it: where the policy
+    observes, it comes back after that. Its verdict is no part of it: see `_await_indexes`."""
+    ordered = index.hold is not None and index.hold.ordered
+    return index.tags, index.exists, index.order, index.parents, index.signed, ordered
 
 
 def _await_indexes(image: Header, context: Context, *, quiet: bool) -> None:

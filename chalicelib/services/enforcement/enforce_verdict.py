@@ -184,8 +184,7 @@ class _Doing:
         """Two may come to it at once, by the clock and by the queue: one that is slow would take the image away after
         the other has, and after it was released. Raises TransientError to all but one."""
         mine = msgspec.structs.replace(begun, at=self.context.clock.now())
-        hold = _hold(header, effect, state) if effect.kind is ActionType.QUARANTINE else header.hold
-        claimed = msgspec.structs.replace(header, enforcement=mine, hold=hold)
+        claimed = msgspec.structs.replace(_held(header, effect, state), enforcement=mine)
         return put_act(header, claimed, self.rules, self.context, sends=False)
 
     def _reach(self, header: Header, wished: PendingAct) -> frozenset[str] | None:
@@ -239,8 +238,7 @@ class _Doing:
         begun = Enforcement(effect.kind, effect.number, Stage.BEGUN, now, effect.method)
         if effect.kind is ActionType.QUARANTINE and after.kind is Kind.IMAGE:
             self._remember_layers(after.ref)
-        hold = _hold(after, effect, state) if effect.kind is ActionType.QUARANTINE else after.hold
-        header = msgspec.structs.replace(with_act(after, mine), enforcement=begun, hold=hold)
+        header = msgspec.structs.replace(with_act(_held(after, effect, state), mine), enforcement=begun)
         return put_act(before, with_due(header, now), self.rules, self.context), mine
 
     def _remember_layers(self, ref: ImageRef) -> None:
@@ -340,6 +338,11 @@ class _Doing:
         return acquire_quota(key, limit, self.context, images=images, releases=releases)
 
 
-def _hold(header: Header, effect: PendingAct, state: RegistryState) -> Hold:
-    """As it is once the act is done, since the reading before it."""
-    return Hold(ARCHIVE, effect.number, state.at, ordered=header.commanded is not None)
+def _held(header: Header, effect: PendingAct, state: RegistryState) -> Header:
+    """With the hold as it is once a quarantine is done, since the reading before it. The one before it has ended by
+    then, and is remembered: whoever takes the act over does not ask the fuse either."""
+    if effect.kind is not ActionType.QUARANTINE:
+        return header
+    hold, former = Hold(ARCHIVE, effect.number, state.at, ordered=header.commanded is not None), header.hold
+    came_back = former is not None and former.number != effect.number
+    return msgspec.structs.replace(header, hold=hold, held_until=state.at if came_back else header.held_until)

@@ -127,15 +127,16 @@ def give_order(
         touched = _touched((before, *reach.along), rules, context)
         if not touched.images and not terms.allow_unmatched:
             raise ParameterError("allow_unmatched", f"nothing keeps {ref} from being pulled; {UNMATCHED}")
-    terms = _as_planned(before, reach, terms)
-    given = follow(before, order, said, rules, context, dry_run=dry_run, terms=terms, reach=reach)
+    own, terms = _as_held(order, before, reach), _as_planned(before, reach, terms)
+    given = follow(before, own, said, rules, context, dry_run=dry_run, terms=terms, reach=reach)
     given = msgspec.structs.replace(given, touched=touched)
     if dry_run:
         return msgspec.structs.replace(given, etag=f"{given.etag}{_ALONG}{reach.mark}")
     if order.force:
         alert = compose_forced_alert(given.header, order, given.radius, reach, given.undo or "", order.at)
         announce(alert, AlertKey("REPORT#FORCED", order.at, ref=ref), context)
-    for one in reach.along:
+    # Of an index within the index its images come first.
+    for one in reversed(reach.along):
         put_order(one, msgspec.structs.replace(order, along=True), said, context)
     if kind is ActionType.QUARANTINE:
         close_indexes((before, *reach.along), context)
@@ -167,6 +168,15 @@ def _as_planned(before: Header, reach: OrderReach, terms: Terms) -> Terms:
             f"it was {was} more, and is {now} more. See it: the same with --dry-run"
         )
     return msgspec.structs.replace(terms, seen=seen) if planned else terms
+
+
+def _as_held(order: Order, before: Header, reach: OrderReach) -> Order:
+    """A release of an index is given against the orders that hold its images, which the index hears of later."""
+    held = any(one.ordered is not None and one.ref.home == before.ref.home for one in reach.along)
+    if order.kind is not ActionType.RELEASE or not held:
+        return order
+    known = before.verdict.standing if before.verdict else VerdictSummary(Decision.PENDING)
+    return msgspec.structs.replace(order, standing=msgspec.structs.replace(known, decision=Decision.QUARANTINE))
 
 
 def _until(until: datetime | None, rules: Rules, now: datetime) -> datetime:
@@ -386,6 +396,13 @@ def _ordered(header: Header, order: Order | None) -> Header:
     if order is not None and order.kind is ActionType.RELEASE and order.standing is None:
         standing = header.verdict.standing if header.verdict else VerdictSummary(Decision.PENDING)
         order = msgspec.structs.replace(order, standing=standing)
+    if order is None and header.ordered is not None and header.begun is None:
+        # What the verdict asks for after it is an act of its own, with its grace.
+        header = msgspec.structs.replace(
+            header,
+            pending=tuple(e for e in header.pending if e.kind is not ActionType.QUARANTINE),
+            queued=tuple(e for e in header.queued if e.kind is not ActionType.QUARANTINE),
+        )
     return msgspec.structs.replace(header, order=order)
 
 

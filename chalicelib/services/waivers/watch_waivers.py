@@ -69,11 +69,17 @@ def find_reach(waivers: Sequence[Waiver], after: str | None, context: Context) -
         if after is None or len(headers) >= LOOKED_AT_MOST:
             break
     excused = Counter(name for h in headers.values() if h.verdict and h.present for name in h.verdict.waived)
-    parents = {h.ref.home.image(p) for h in headers.values() if h.left_to_summary for p in h.parents}
-    headers |= _read(sorted(parents - headers.keys()), context)
+    above = headers
+    while parents := _turned_parents(above) - headers.keys():
+        above = _read(sorted(parents), context)
+        headers |= above
     turned = [Turned(h, alert) for h in headers.values() if (alert := h.left_to_summary) is not None]
     ends = {w.id: _end(w, turned, excused, whole=after is None) for w in waivers if not w.in_force(now)}
     return Reach(excused, concerned, ends, after)
+
+
+def _turned_parents(headers: Mapping[ImageRef, Header]) -> set[ImageRef]:
+    return {h.ref.home.image(parent) for h in headers.values() if h.left_to_summary for parent in h.parents}
 
 
 def _read(refs: Sequence[ImageRef], context: Context) -> dict[ImageRef, Header]:

@@ -113,6 +113,19 @@ def test_an_act_that_is_taken_over_asks_the_fuse_again() -> None:
     assert story.storage is ACTIVE
 
 
+def test_what_came_back_and_is_quarantined_again_asks_no_fuse_when_it_is_taken_over() -> None:
+    story = Acting(quarantine={"max_per_hour": 1}).worsen()
+    story.moment += timedelta(minutes=1)
+    story.one.change(storage=ACTIVE, activated_at=story.moment)
+    story.receive(story.one.action("PUSH", tag="v2"))
+    die_in_act(story, "archive")
+    story.moment += CLAIM + timedelta(seconds=1)
+    blown = Fuse(taken=(FuseSlot("another image", story.moment),), blown_at=story.moment)
+    story.stored.change_fuse(lambda _: blown)
+    story.drain()
+    assert (story.storage, story.records) == (ARCHIVED, ["QUARANTINE", "QUARANTINE"])
+
+
 # ---- what is gone
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from chalicelib.domain.audit.action import action_id
 from chalicelib.domain.enforcement.fuse import WINDOW, Fuse, FuseSlot
 from chalicelib.domain.events.message import Decide
-from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.headers.pending_action import ActionType, Holding
+from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.services.enforcement.give_order import Terms, quarantine_image, release_image
+from chalicelib.services.enforcement.undo_action import undo_action
 from tests.services.assessment.test_record_push import ref, scan
 from tests.services.assessment.test_write_header import (
     ACTIVE,
@@ -15,6 +21,7 @@ from tests.services.assessment.test_write_header import (
     ARCHIVED,
     ARM64,
     CRITICAL,
+    INDEX,
     INDEX_OF_BOTH,
     Fleet,
 )
@@ -54,6 +61,38 @@ def test_an_index_waits_for_its_images_that_wait_for_the_brake_and_is_told_of_by
     assert story.storage == [ACTIVE] * 3
     assert {story.header(ref).decision for ref in (AMD64, INDEX_OF_BOTH)} == {Decision.ALLOW}
     assert not [alert.title for alert in story.told if alert.event == "verdict" and not alert.act]
+
+
+def test_where_the_policy_observes_an_image_is_decided_again_when_the_order_about_its_index_has_let_go() -> None:
+    story = Fleet(8, rules=[])
+    story.change_policy(mode="observe")
+    story.manifests[ref(8)] = Manifest(Kind.INDEX, INDEX, (Child(AMD64.digest),))
+    story.push(8, 2, media_type=INDEX)
+    story.wait()
+    story.acts.restores_at_once = False
+    ordered = quarantine_image(INDEX_OF_BOTH, "oncall", "found in the wild", story, terms=Terms(force=True))
+    assert AMD64 not in {one.ref for one in ordered.reach.along}, "another index holds it too"
+    story.wait()
+    (order,) = (one for one in story.stored.actions[INDEX_OF_BOTH] if one.kind == "ORDER_QUARANTINE")
+    undo_action(action_id(order), "oncall", "it was wrong", story)
+    story.wait()
+    assert story.header(AMD64).act is None, "its index is needed while the order still holds it"
+    for image in (ARM64, INDEX_OF_BOTH):
+        story.acts.finish_restore(image)
+    story.wait()
+    for image in (AMD64, INDEX_OF_BOTH):
+        act = story.header(image).act
+        assert (act.kind, act.held.why) == (ActionType.QUARANTINE, Holding.OBSERVE)
+
+
+def test_an_index_is_released_as_soon_as_it_was_quarantined_with_its_images() -> None:
+    story = Fleet(rules=[])
+    quarantine_image(INDEX_OF_BOTH, "oncall", "found in the wild", story)
+    story.moment += timedelta(seconds=1)
+    release_image(INDEX_OF_BOTH, "oncall", "it was wrong", story)
+    story.wait()
+    orders = {story.header(image).order.kind for image in (AMD64, ARM64, INDEX_OF_BOTH)}
+    assert (orders, story.storage) == ({ActionType.RELEASE}, [ACTIVE] * 3)
 
 
 def test_before_a_deny_each_image_that_can_be_pulled_is_asked_about() -> None:

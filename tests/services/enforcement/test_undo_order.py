@@ -84,6 +84,18 @@ def test_an_order_that_replaced_one_in_equal_words_gives_it_back_and_not_itself(
     assert story.storage is ARCHIVED
 
 
+def test_the_undo_of_an_order_that_was_not_done_yet_leaves_the_verdict_its_grace() -> None:
+    story = Ordered(quarantine={"grace_minutes": 30}).worsen()
+    assert story.held == "GRACE"
+    story.moment += timedelta(minutes=1)
+    quarantine_image(story.ref, "ann", WORDS, story)  # type: ignore[arg-type]
+    undo_action(action_id(story.orders[-1]), "ann", "another image was meant", story)  # type: ignore[attr-defined, arg-type]
+    story.drain()
+    assert (story.storage, story.held) == (ACTIVE, "GRACE")
+    story.wait_for(minutes=30)
+    assert story.storage is ARCHIVED
+
+
 def test_the_undo_of_an_order_is_undone(story: Ordered) -> None:
     order = story.quarantine()
     taken_back = story.undo(order)

@@ -305,6 +305,19 @@ def test_an_index_is_summed_up_with_its_image() -> None:
     assert place.left == []
 
 
+def test_an_index_of_an_index_is_summed_up_with_both() -> None:
+    place = Ends(H)
+    inner = index_over(place, place.refs[0])
+    outer = index_over(place, inner)
+    place.told.clear()
+    place.tick(timedelta(0))
+    assert set(place.left) == {outer, inner, place.refs[0]}
+    place.tick()
+    (summary,) = place.told
+    assert "Turned by its end alone: BLOCK: 3." in summary.notes
+    assert place.left == []
+
+
 def test_an_index_that_hangs_on_two_images_is_summed_up_whichever_was_decided_first() -> None:
     place = Ends(M, H)
     first, second = place.refs
