@@ -54,7 +54,8 @@ class CopyAnswer(msgspec.Struct, frozen=True):
     `extra_tags`: the other way round. `lacking`: digests of what belongs to it and is not there. `scan_state` and
     `decision` are those of the copy, null where they are not known. `alarm`: it is told of to the channels.
     `allowance`: of FAILED, whether the registry policy there allows ecr:ReplicateImage and ecr:CreateRepository; null:
-    it cannot be told.
+    it cannot be told. `withheld`: why the copy of a quarantined image is not quarantined yet (the policy, what runs it,
+    the fuse, a person's release); empty: it is, or is not to be.
     """
 
     uri: str
@@ -75,6 +76,7 @@ class CopyAnswer(msgspec.Struct, frozen=True):
     alarm: bool
     what_to_do: tuple[str, ...]
     allowance: Allowance | None
+    withheld: str
 
 
 class ReplicationAnswer(msgspec.Struct, frozen=True):

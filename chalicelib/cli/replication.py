@@ -29,7 +29,7 @@ def replication_command(
 ) -> None:
     """Show the state of the copies that replication makes, as of the last check.
 
-    Without a repository: all that have destinations. Exit 1 when a copy is not as it should be.
+    Without a repository: all that have destinations. Exit 1 when a copy is not as it should be, or cannot be looked at.
     """
     query: dict[str, object] = {"registry": registry, "region": region, "status": status}
     rows = "repositories"
@@ -42,8 +42,11 @@ def replication_command(
 
 
 def _alarming(body: dict[str, Any]) -> bool:
+    """What could not be looked at is not as it should be."""
     places = [place for repository in body["repositories"] for place in repository["destinations"]]
-    return any(copy["alarm"] for copy in body["copies"]) or any(place["alarms"] for place in places)
+    unread = any(copy["status"] == ReplicaStatus.UNREADABLE for copy in body["copies"])
+    alarms = any(copy["alarm"] for copy in body["copies"]) or any(place["alarms"] for place in places)
+    return alarms or unread or any(place["unreadable"] for place in places)
 
 
 def _print(body: dict[str, Any], one: bool) -> None:

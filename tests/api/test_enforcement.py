@@ -13,6 +13,7 @@ from chalicelib.adapters.stores.policy_file import default_policy
 from chalicelib.domain.audit.action import ActionRecord, action_id
 from chalicelib.domain.enforcement.fuse import Fuse
 from chalicelib.domain.events.message import Act
+from chalicelib.domain.events.sweep_message import ReplicationCheck
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.headers.pending_action import Hold
 from chalicelib.domain.images.image import Kind, StorageStatus
@@ -63,7 +64,9 @@ def test_an_order_is_kept_recorded_and_sent_with_what_hangs_on_the_image(client:
         "until": None,
     }
     assert (said["radius"]["in_use"], said["radius"]["tags"]) == ("NO", ["v1"])
-    assert context.outbox.sent == [("actions", Act(ref(1), "QUARANTINE#1"))]
+    now = context.clock.now()
+    copies = ("sweeps", ReplicationCheck(ref(1), now, now))
+    assert context.outbox.sent == [("actions", Act(ref(1), "QUARANTINE#1")), copies]
     (record,) = context.queries.records[ref(1)]
     assert (record.kind, record.actor, record.reason) == ("ORDER_QUARANTINE", "person:local", MEANT["reason"])
 

@@ -48,7 +48,9 @@ def test_what_many_repositories_have_in_common_is_said_once(run: Run, context: F
     for number in range(3):
         one = Repository(home().registry, home().region, f"team/a-rather-long-name-of-a-service-{number}")
         context.queries.homes[one] = {"replication": said, "replication_at": NOW}
-    lines = [line.rstrip() for line in run("replication").stdout.splitlines()]
+    result = run("replication")
+    assert result.exit_code == 1, "what was not looked at is not fine"
+    lines = [line.rstrip() for line in result.stdout.splitlines()]
     assert sum("no role is set" in line for line in lines) == 2
     assert f"- 3 repositories at {FAR}: no role is set" in lines
     assert "- 3 repositories at eu-central-1: no role is set" in lines

@@ -130,7 +130,12 @@ class Estate(World):
 
     # ---- what the story does
 
-    def configure(self, *rules: tuple[str | None, tuple[Destination, ...]], deletes: bool = False) -> None:
+    def configure(
+        self,
+        *rules: tuple[str | None, tuple[Destination, ...]],
+        deletes: bool = False,
+        region: str = HOME.region,
+    ) -> None:
         """By prefix; None: every repository. `deletes`: deletions are copied too."""
         said = [
             {
@@ -140,7 +145,7 @@ class Estate(World):
             }
             for prefix, places in rules
         ]
-        client = self.sessions.client("ecr", HOME.region)
+        client = self.sessions.client("ecr", region)
         client.put_replication_configuration(replicationConfiguration={"rules": said})
 
     def let_in(self, *actions: str, place: Destination = FAR) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, channels_hearing
 from chalicelib.domain.alerts.verdict_alert import got_worse, should_announce
-from chalicelib.domain.enforcement.act_report import with_release_report
+from chalicelib.domain.enforcement.act_report import with_order_report
 from chalicelib.domain.enforcement.enforcement import (
     Closing,
     closing_of,
@@ -26,6 +26,7 @@ from chalicelib.domain.enforcement.enforcement import (
     turned_release,
     with_next_act,
 )
+from chalicelib.domain.enforcement.mirrored_order import lapsed
 from chalicelib.domain.headers.header import Door, Header, Rules, sketch_of
 from chalicelib.domain.headers.pending_action import EndedWaivers, PendingAction, PendingAlert, PendingReport
 from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus, Listing, Severity
@@ -317,6 +318,7 @@ def conclude(
         header = msgspec.structs.replace(header, verdict=verdict.as_one_with(header.verdict))
     header = msgspec.structs.replace(header, closing_at=_closing_at(header))
     header = _with_release(header, (closing_of(header, document, outcome), *below), rules.policy.waivers.max_days, now)
+    header = _with_mirrors(header, now)
     header = msgspec.structs.replace(header, door=_door(header, former, rules.policy, now))
     quiet = quiet or header.left_to_summary is not None
     return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet, follows=follows), now)
@@ -328,11 +330,25 @@ def _with_release(header: Header, closing: Sequence[Closing], max_days: int, now
     order, words = turned_release(header, closing, max_days, now)
     header = msgspec.structs.replace(header, order=order)
     if before is not None and words:
-        header = with_release_report(header, before, words, now)
+        header = with_order_report(header, before, words, now)
     if order is None or not is_released(header):
         return header
     until = release_until(order, max_days)
     return msgspec.structs.replace(header, decide_at=min(header.decide_at or until, until))
+
+
+def _with_mirrors(header: Header, now: datetime) -> Header:
+    """Of a copy that is quarantined with its sources: without those that are gone. Told and recorded as the end of a
+    release is."""
+    order = header.order
+    if order is None or not order.mirrors:
+        return header
+    left = lapsed(order, now)
+    if left is None:
+        gone = msgspec.structs.replace(header, order=None)
+        return with_order_report(gone, order, f"because since long no look has found that {order.reason}", now)
+    until = min(mirror.until for mirror in left.mirrors)
+    return msgspec.structs.replace(header, order=left, decide_at=min(header.decide_at or until, until))
 
 
 def _closing_at(header: Header) -> datetime | None:

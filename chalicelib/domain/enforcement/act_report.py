@@ -47,13 +47,14 @@ def with_report(
     return msgspec.structs.replace(header, pending=(*(e for e in header.pending if e.key != report.key), report))
 
 
-def with_release_report(header: Header, release: Order, words: str, now: datetime) -> Header:
-    """`header` has the order that stands now: another than `release`, or the same with more than it was given for. It
-    is told to those who hear that an image is given back."""
+def with_order_report(header: Header, order: Order, words: str, now: datetime) -> Header:
+    """`header` has the order that stands now: another than `order`, a release or the mirror of a source, or the same
+    with more than it was given for. It is told to those who hear that an image is given back."""
+    what = f"the release by {order.by}" if order.kind is ActionType.RELEASE else "the quarantine as a copy"
     if header.order is None:
-        said, ends = f"the release by {release.by} has ended, {words}", msgspec.structs.replace(release, released=None)
+        said, ends = f"{what} has ended, {words}", msgspec.structs.replace(order, released=None)
     else:
-        said, ends = f"the release by {release.by} stands, {words}", None
+        said, ends = f"{what} stands, {words}", None
     number = header.enforcement_number + 1
     report = PendingReport(number, now, header.decision, Decision.QUARANTINE, said=said, event=VERDICT, ends=ends)
     return msgspec.structs.replace(header, pending=(*header.pending, report), enforcement_number=number)

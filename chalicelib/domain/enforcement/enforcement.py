@@ -99,6 +99,20 @@ def is_mirrored(header: Header) -> bool:
     return header.order is not None and header.order.kind is ActionType.QUARANTINE and header.order.by == SYSTEM
 
 
+def unmirrored(header: Header) -> Header:
+    """As it is by itself."""
+    return msgspec.structs.replace(header, order=None) if is_mirrored(header) else header
+
+
+def closes_copies(header: Header | None, policy: Policy) -> bool:
+    """Whether its own verdict or a person asks for its quarantine, or the brake has not let it out yet. Whether an
+    index needs it is not looked at."""
+    if header is None:
+        return False
+    own = unmirrored(header)
+    return wants_quarantine(own, policy) or own.braked is not None
+
+
 def next_acts(header: Header, policy: Policy, needed_by: Sequence[str], now: datetime) -> list[NextAct]:
     """In the order they are to be done, one after the other: what gives back comes before what takes away. None: the
     image is as it is wanted."""
@@ -200,7 +214,7 @@ def _is_again(header: Header, now: datetime) -> bool:
 
 def is_ordered(header: Header) -> bool:
     """Whether a person has ordered what is to be done: it neither waits for the fuse or the brake nor counts there."""
-    return header.order is not None and header.order.by != SYSTEM
+    return header.order is not None and header.order.personal
 
 
 def _is_over(header: Header) -> bool:

@@ -16,7 +16,6 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.domain.headers.pending_action import (
-    SYSTEM,
     ActionType,
     Enforcement,
     Hold,
@@ -233,8 +232,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def commanded(self) -> Order | None:
-        """The same, where it is a person's own and not that of the image it is a copy of."""
-        return self.ordered if self.ordered is not None and self.ordered.by != SYSTEM else None
+        """The same, where a person gave it, about the image or about one that it is a copy of."""
+        return self.ordered if self.ordered is not None and self.ordered.personal else None
 
     @property
     def etag(self) -> str:

@@ -114,13 +114,23 @@ class Released(msgspec.Struct, frozen=True):
     images: tuple[ReleasedImage, ...] = ()
 
 
+class Mirror(msgspec.Struct, frozen=True):
+    """The image whose copy is quarantined as long as it is itself: `source` is its path, `ordered`: by a person's
+    order. `until`: it counts no longer, unless a later look finds it so again."""
+
+    source: str
+    until: datetime
+    ordered: bool = False
+
+
 class Order(msgspec.Struct, frozen=True):
     """A person's word (or the system's), which stands until another one or, for a release, until its end: `until`, or
     what `enforcement.turned_release` says. `kind` is QUARANTINE or RELEASE; `by` is who gave it, `action` the audit
     record it undoes. `restores`: it also gives back what retention had archived by then. `standing`: how the image
     stood when the release was given; `released`: what it was given for, known from the decision that follows it.
     `force`: a quarantine takes what runs, and what a policy only observes. `first_by`: who gave it first, where an undo
-    by `by` has brought it back. `along`: an order about another image took this one along."""
+    by `by` has brought it back. `along`: an order about another image took this one along. `mirrors`: of the system's
+    order about a copy, the sources that it is a copy of; none of a former version."""
 
     kind: ActionType
     by: str
@@ -134,6 +144,7 @@ class Order(msgspec.Struct, frozen=True):
     force: bool = False
     first_by: str | None = None
     along: bool = False
+    mirrors: tuple[Mirror, ...] = ()
 
     @property
     def owner(self) -> str:
@@ -141,9 +152,14 @@ class Order(msgspec.Struct, frozen=True):
         return self.first_by or self.by
 
     @property
-    def identity(self) -> tuple[ActionType, str, datetime]:
+    def identity(self) -> tuple[object, ...]:
         """By which it is told from any other: what a release was given for grows while it stands."""
-        return self.kind, self.by, self.at
+        return self.kind, self.by, self.at, *(mirror.source for mirror in self.mirrors)
+
+    @property
+    def personal(self) -> bool:
+        """A person's own, or the mirror of one."""
+        return self.by != SYSTEM or any(mirror.ordered for mirror in self.mirrors)
 
     @property
     def actor(self) -> str:

@@ -37,7 +37,8 @@ def compose_replication_alert(
 def words(replica: Replica) -> str:
     """How the copy stands, in a sentence."""
     said = {**_NOTES, Note.NOT_SCANNED: _scan_words(replica.scan)}
-    return "; ".join([_status_words(replica), *(said[n] for n in replica.notes if n in said)])
+    withheld = [f"not quarantined there: {sanitize(replica.withheld, _SHOWN)}"] if replica.withheld else []
+    return "; ".join([_status_words(replica), *(said[n] for n in replica.notes if n in said), *withheld])
 
 
 def remedies(home: Repository, replicas: Sequence[Replica]) -> tuple[str, ...]:

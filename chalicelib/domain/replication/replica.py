@@ -72,7 +72,8 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `tags`: those it lacks; of IMMUTABLE_TAG `holder` is the image that has the first of them. `more_tags`: those it
     has too many. `lacking`: digests of children or referrers that are not there. `scan` and `decision` are those of
     the copy, None: not known. `allowance`: of FAILED, what the registry policy there allows, None: it cannot be told.
-    `announced`: the alarm that was announced last.
+    `announced`: the alarm that was announced last. `withheld`: why the copy of a quarantined image is not quarantined
+    yet; empty: it is, or is not to be.
     """
 
     ref: ImageRef
@@ -90,6 +91,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     decision: Decision | None = None
     announced: str = msgspec.field(default="", name="told")
     allowance: Allowance | None = None
+    withheld: str = ""
 
     @property
     def copy(self) -> ImageRef:

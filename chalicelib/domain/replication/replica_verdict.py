@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.enforcement.enforcement import DesiredState, wants_quarantine
+from chalicelib.domain.enforcement.enforcement import closes_copies, is_released, unmirrored, wants_quarantine
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.headers.pending_action import SYSTEM, ActionType
+from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import (
     CONTAINER_CONFIG_TYPES,
     INDEX_MEDIA_TYPES,
@@ -51,22 +51,40 @@ def weighed(
     if there is not None and there.hold is not None:
         replica = without_note(replica, Note.ARCHIVED)
     decision = there.decision if there is not None and there.exists else None
-    replica = msgspec.structs.replace(replica, scan=scan, decision=decision)
+    withheld = _withheld(copy, here, there, policy)
+    replica = msgspec.structs.replace(replica, scan=scan, decision=decision, withheld=withheld)
     notes = []
     if is_scannable(copy) and scan is not None and scan is not ScanState.COMPLETE:
         notes.append(Note.NOT_SCANNED)
     opened = copy.storage is StorageStatus.ACTIVE
-    if is_blocked(here, policy) and opened and not is_blocked(_unordered(there), policy):
+    if opened and (_is_only_blocked_here(here, there, policy) or _is_taken_away_here(here, there, policy)):
         notes.append(Note.PASSES)
     elif _differ(here.decision if here is not None else None, decision):
         notes.append(Note.VERDICT_DIFFERS)
     return with_notes(replica, *notes)
 
 
-def _unordered(header: Header | None) -> Header | None:
-    """Without an order of ours."""
-    ours = header is not None and header.order is not None and header.order.by == SYSTEM
-    return msgspec.structs.replace(header, order=None) if header is not None and ours else header
+def _withheld(copy: ImageDetail, here: Header | None, there: Header | None, policy: Policy) -> str:
+    if here is None or copy.storage is not StorageStatus.ACTIVE or not closes_copies(here, policy):
+        return ""
+    if there is None:
+        return "it is not known to Lazaretto there"
+    if is_released(there):
+        return "a person has released it there"
+    if there.act is not None and there.act.kind is ActionType.QUARANTINE and there.act.held is not None:
+        return f"{there.act.held.why}, {there.act.held.detail}"
+    return withheld_by(policy) or ""
+
+
+def _is_only_blocked_here(here: Header | None, there: Header | None, policy: Policy) -> bool:
+    return is_blocked(here, policy) and not is_blocked(None if there is None else unmirrored(there), policy)
+
+
+def _is_taken_away_here(here: Header | None, there: Header | None, policy: Policy) -> bool:
+    """The source cannot be pulled, and the copy can whatever its doors say: a gate keeps no node from pulling it."""
+    if here is None or here.hold is None or not closes_copies(here, policy):
+        return False
+    return there is None or not (there.denied or wants_quarantine(unmirrored(there), policy))
 
 
 def _differ(one: Decision | None, other: Decision | None) -> bool:
@@ -74,7 +92,7 @@ def _differ(one: Decision | None, other: Decision | None) -> bool:
     return one is not other and not {one, other} & {None, Decision.PENDING}
 
 
-def quarantined_there(desired: DesiredState, policy: Policy) -> bool:
-    """Whether a copy is to be quarantined because its source is. `desired`: the desired state of the source: a child
-    that stays for its index stays for the index there."""
-    return desired.quarantine and policy.enforcing and "verdict" in policy.replication.check
+def withheld_by(policy: Policy) -> str | None:
+    """Why no copy is quarantined with its source. None: nothing but what holds the act. (A copy has the name of its
+    source, and is exempt with it.)"""
+    return None if policy.enforcing else "the policy's mode is observe: nothing is quarantined (mode: enforce acts)"

@@ -22,14 +22,16 @@ from chalicelib.domain.enforcement.act_words import is_left_alone
 from chalicelib.domain.enforcement.enforcement import (
     Closing,
     DesiredState,
+    closes_copies,
     closing_of,
     is_freed,
+    is_mirrored,
     is_released,
     wanted,
     wants_quarantine,
 )
 from chalicelib.domain.events.message import Act, Decide, Delivery, Message, Metric, Refresh
-from chalicelib.domain.events.sweep_message import SyntheticEvent
+from chalicelib.domain.events.sweep_message import ReplicationCheck, SyntheticEvent
 from chalicelib.domain.headers.header import OUTGROWN, Header, Rules, as_same_digest, has_last_word, weakest
 from chalicelib.domain.headers.pending_action import (
     EndedWaivers,
@@ -414,6 +416,20 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
             context.outbox.send("scans", Decide(home.image(digest), "tag", quiet=quiet))
     if put.parents and is_left_alone(put):
         _await_indexes(put, context, quiet=quiet)
+    if not home.public and _closes_or_opens(before, put, changed, context):
+        now = context.clock.now()
+        context.outbox.send("sweeps", ReplicationCheck(put.ref, now, now))
+
+
+def _closes_or_opens(before: Header, put: Header, changed: HeaderChange, context: Context) -> bool:
+    """Whether its copies are to be closed, or to be left to their own verdicts, now. Those of a new policy follow when
+    its own act is done: as many as the fuse lets pass."""
+    policy = context.rules.current().policy
+    if "verdict" not in policy.replication.check or not policy.enforcing:
+        return False
+    closed, closes = closes_copies(before, policy), closes_copies(put, policy)
+    acted = (before.hold is None) is not (put.hold is None) and not is_mirrored(put)
+    return acted or (closed is not closes and not changed.quiet) or (closes and changed.again)
 
 
 def _needs(index: Header) -> tuple[object, ...]:

@@ -31,6 +31,8 @@ def check_replica(message: ReplicationCheck, context: Context, *, receives: int 
     except DeniedError:
         # The event of a copy names its source, which may be a registry that we may not read.
         return
+    if not destinations:
+        return
     known = context.replicas.of_image(ref)
     settled = {r.destination for r in known if r.settled and r.at >= message.changed_at and not r.alarm}
     left_open = [p for p in destinations if message.destination in (None, p) and p not in settled]

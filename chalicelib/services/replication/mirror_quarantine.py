@@ -1,23 +1,30 @@
-"""Quarantine the copies of a quarantined image, by an order that stands as long as the source's.
+"""Quarantine the copies of a quarantined image, by an order that stands as long as one of its sources is closed.
 
-A copy is quarantined like any other image: planned, checked (what runs it, the fuse), begun, recorded. A person's order
-about the copy itself stands.
+A copy is quarantined like any other image: planned, checked (what runs it, the fuse), begun, recorded. What a person
+has ordered about the source is a plain order about the copy. A person's order about the copy itself stands.
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from chalicelib.domain.audit.action import ActionKind
-from chalicelib.domain.enforcement.enforcement import is_mirrored
+from chalicelib.domain.enforcement.enforcement import closes_copies, is_mirrored, unmirrored
+from chalicelib.domain.enforcement.mirrored_order import (
+    mirror_of,
+    with_mirror,
+    without_mirror,
+)
 from chalicelib.domain.events.event import Action, ImageAction
-from chalicelib.domain.events.message import Delivery
+from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.headers.pending_action import SYSTEM, ActionType, Order
 from chalicelib.domain.images.image import ImageDetail, StorageStatus
-from chalicelib.domain.replication.replica import Replica
-from chalicelib.domain.replication.replica_verdict import quarantined_there
+from chalicelib.domain.replication.replica import Note, Replica
+from chalicelib.domain.replication.replica_verdict import withheld_by
 from chalicelib.errors import ConflictError, NotFoundError, TransientError, UpstreamError
 from chalicelib.services.assessment.record_push import record_push
-from chalicelib.services.assessment.write_header import desired_state
+from chalicelib.services.assessment.write_header import desired_state, update_header
 from chalicelib.services.enforcement.give_order import known, possible, put_order
 from chalicelib.services.ports.answers import header_of
 from chalicelib.services.ports.context import Context
@@ -29,44 +36,76 @@ def mirror_quarantine(
     replica: Replica, copy: ImageDetail, here: Header | None, rules: Rules, context: Context
 ) -> str | None:
     """What was done, or why it failed, in a sentence; None: there is nothing to do. Raises TransientError."""
-    if here is None:
+    if here is None or "verdict" not in rules.policy.replication.check:
         return None
-    there, desired = header_of(replica.copy, context.table), desired_state(here, rules, context)
-    order, ours = (there.order, is_mirrored(there)) if there is not None else (None, False)
-    if there is not None and ours and not desired.quarantine:
-        return _take_back(there, context)
-    if not quarantined_there(desired, rules.policy) or (order is not None and not ours):
+    there = header_of(replica.copy, context.table)
+    ours = there is not None and is_mirrored(there)
+    if not _is_closed(here, rules, context):
+        return _take_back(there, here, context) if there is not None and ours and here.exists else None
+    if there is not None and there.order is not None and not ours:
         return None
     try:
         if changed := _is_otherwise(there, copy):
             _record(there, replica, copy, context)
-        if ours:
-            return _came_back(replica, context) if changed else None
-        copied = known(replica.copy, context)
-        possible(copied)
-        _acted_on(copied, context.rules.fresh())
-        why = f"its source {here.ref} is quarantined"
-        order = Order(ActionType.QUARANTINE, SYSTEM, why, context.clock.now())
-        put_order(copied, order, ActionKind.ORDER_QUARANTINE, context)
+        return _close(here, known(replica.copy, context), replica, rules, context, changed=changed)
     except TransientError:
         raise
     except (ConflictError, NotFoundError, UpstreamError) as error:
         return f"It cannot be quarantined at {replica.destination}: {error}"
-    return f"Its quarantine at {replica.destination} is ordered."
 
 
-def _acted_on(copied: Header, rules: Rules) -> None:
-    """Raises ConflictError where no quarantine but a person's is done."""
-    if not rules.policy.enforcing:
-        raise ConflictError("the policy's mode is observe: nothing is quarantined (mode: enforce acts)")
-    if rules.policy.exempts(copied.ref.repository):
-        raise ConflictError(f"the policy exempts {copied.ref.repository}: nothing in it is quarantined")
+def _is_closed(here: Header, rules: Rules, context: Context) -> bool:
+    """By itself. A child that stays for its index stays for the index there."""
+    own = unmirrored(here)
+    return own.braked is not None or (
+        closes_copies(own, rules.policy) and desired_state(own, rules, context).quarantine
+    )
 
 
-def _take_back(there: Header, context: Context) -> str | None:
-    """The copy's own verdict decides again. None: a person ordered about it at the same moment, and that stands."""
-    assert there.order is not None
-    said = Order(there.order.kind, SYSTEM, "its source is quarantined no more", context.clock.now())
+def _close(
+    here: Header, there: Header, replica: Replica, rules: Rules, context: Context, *, changed: bool
+) -> str | None:
+    """Its order, held by this source too."""
+    now, gone_at = context.clock.now(), replica.since if Note.NO_RULE in replica.notes else None
+    mirror = mirror_of(here, rules.policy, now, gone_at)
+    if mirror.until <= now:
+        return None
+    order = there.order if is_mirrored(there) else None
+    wanted = with_mirror(order, mirror, now)
+    if order is None:
+        possible(there)
+        if (why := withheld_by(context.rules.fresh().policy)) is not None:
+            raise ConflictError(why)
+        put_order(there, wanted, ActionKind.ORDER_QUARANTINE, context)
+        return f"Its quarantine at {replica.destination} is ordered."
+    if wanted != order:
+        _hold(there, order, wanted, context)
+    return _came_back(replica, context) if changed else None
+
+
+def _hold(there: Header, order: Order, wanted: Order, context: Context) -> None:
+    """Writes who holds an order that stands: no other order is given, and none recorded. Raises TransientError where
+    another source or a person was faster."""
+
+    def held(header: Header) -> Header:
+        if header.order is None or header.order.identity != order.identity:
+            raise TransientError(f"{there.ref}: its order has changed meanwhile")
+        return msgspec.structs.replace(header, order=wanted)
+
+    update_header(there.ref, held, Delivery("order", Decide(there.ref, "order")), context)
+
+
+def _take_back(there: Header, here: Header, context: Context) -> str | None:
+    """No source holds it any more: the copy's own verdict decides again. None: another source holds it, or a person
+    ordered about it at the same moment."""
+    order = there.order
+    assert order is not None
+    left = without_mirror(order, here.ref)
+    if left is not None:
+        if left != order:
+            _hold(there, order, left, context)
+        return None
+    said = Order(ActionType.QUARANTINE, SYSTEM, f"its source {here.ref} is quarantined no more", context.clock.now())
     try:
         put_order(there, None, ActionKind.ORDER_TAKEN_BACK, context, spoken=said)
     except ConflictError:

@@ -13,11 +13,11 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey, hears, mark_of
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
-from chalicelib.domain.enforcement.enforcement import is_mirrored
+from chalicelib.domain.enforcement.enforcement import closes_copies, is_mirrored
 from chalicelib.domain.headers.header import Rules
-from chalicelib.domain.images.image import Repository
+from chalicelib.domain.images.image import Repository, StorageStatus
 from chalicelib.domain.replication.alert import REPLICATION, compose_replication_alert
-from chalicelib.domain.replication.replica import Note, Replica
+from chalicelib.domain.replication.replica import Replica
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
@@ -138,8 +138,9 @@ def _kept(replica: Replica, ends: Ends, context: Context) -> Replica | None:
 
 def _mirrored(replica: Replica, ends: Ends, rules: Rules, context: Context) -> str | None:
     copy = ends.copies[replica.destination].images.get(replica.ref.digest)
-    there = ends.there.get(replica.destination, {}).get(replica.ref.digest)
+    here, there = (headers.get(replica.ref.digest) for headers in (ends.here, ends.there.get(replica.destination, {})))
     ordered = there is not None and is_mirrored(there)
-    if copy is None or not (ordered or Note.PASSES in replica.notes):
+    passes = copy is not None and copy.storage is StorageStatus.ACTIVE and closes_copies(here, rules.policy)
+    if copy is None or not (ordered or passes):
         return None
-    return mirror_quarantine(replica, copy, ends.here.get(replica.ref.digest), rules, context)
+    return mirror_quarantine(replica, copy, here, rules, context)

@@ -1,0 +1,238 @@
+"""Which sources keep a copy closed: both ways, in a mesh, from two sources; what ends it, and what withholds it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from chalicelib.domain.events.message import Decide, Delivery
+from chalicelib.domain.events.sweep_message import ReplicationCheck
+from chalicelib.domain.headers.pending_action import ActionType, Deferred, Hold, Holding, Order, PendingAct
+from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.replication.rules import Destination
+from chalicelib.local.aws.deployment import ACCOUNT
+from chalicelib.local.ecr.ecr import ecr_of
+from chalicelib.services.assessment.write_header import update_header
+from chalicelib.services.enforcement.give_order import give_order
+from tests.services.copying import HOME, NAME, NEAR, Estate, Running, aws, copied_to_both, estate
+
+__all__ = ["aws", "estate"]
+HERE = Destination(ACCOUNT, HOME.region)
+THIRD = Destination(ACCOUNT, "eu-west-3")
+DAY = 24 * 60
+
+
+@pytest.fixture
+def mesh(aws: Running) -> Estate:
+    """Three Regions, each of which copies to both others."""
+    made = copied_to_both(aws)
+    for place in (HERE, NEAR, THIRD):
+        others = tuple(other for other in (HERE, NEAR, THIRD) if other != place)
+        made.configure((None, others), region=place.region)
+        ecr_of(at(place)).hold_repository(NAME)
+    return made
+
+
+def at(place: Destination) -> Repository:
+    return place.repository(HOME)
+
+
+def copies(estate: Estate, number: int = 1) -> dict[Destination, ImageRef]:
+    """One digest, pushed once, and copied to both others."""
+    ref = estate.push(number, "v1")
+    return {place: at(place).image(ref.digest) for place in (HERE, NEAR, THIRD)}
+
+
+def round_trip(estate: Estate, *places: Destination) -> None:
+    for place in places:
+        estate.later(60).sweep(at(place))
+
+
+def mirrors(estate: Estate, ref: ImageRef) -> set[str]:
+    """The Regions of the sources that keep it closed."""
+    order = estate.order_on(ref)
+    return {ImageRef.from_path(one.source).region for one in order.mirrors} if order is not None else set()
+
+
+def kinds(estate: Estate, ref: ImageRef) -> list[str]:
+    return [r.kind for r in estate.stored.actions.get(ref, ()) if r.kind.startswith("ORDER")]
+
+
+@pytest.mark.parametrize("places", [(HERE, NEAR, THIRD), (NEAR, HERE, THIRD), (THIRD, NEAR, HERE), (NEAR, THIRD, HERE)])
+def test_no_copy_keeps_another_closed_once_its_source_is_open(mesh: Estate, places: tuple[Destination, ...]) -> None:
+    refs = copies(mesh)
+    mesh.judged(refs[HERE], Decision.QUARANTINE)
+    mesh.judged(refs[NEAR], Decision.ALLOW)
+    mesh.judged(refs[THIRD], Decision.WARN)
+    for _ in range(3):
+        round_trip(mesh, *places)
+    assert mirrors(mesh, refs[NEAR]) == mirrors(mesh, refs[THIRD]) == {HOME.region}
+    assert mesh.order_on(refs[HERE]) is None
+    mesh.judged(refs[HERE], Decision.ALLOW)
+    round_trip(mesh, *places)
+    assert [mesh.order_on(ref) for ref in refs.values()] == [None] * 3
+    for ref in (refs[NEAR], refs[THIRD]):
+        assert kinds(mesh, ref) == ["ORDER_QUARANTINE", "ORDER_TAKEN_BACK"], "once for each change, not for each sweep"
+
+
+def test_two_sources_hold_one_order_and_the_last_of_them_ends_it(mesh: Estate) -> None:
+    refs = copies(mesh)
+    for ref in refs.values():
+        mesh.judged(ref, Decision.ALLOW)
+    for source in (HERE, NEAR):
+        give_order(ActionType.QUARANTINE, refs[source], "ann", "a leaked key", mesh)  # type: ignore[arg-type]
+    round_trip(mesh, HERE, NEAR, THIRD, HERE)
+    assert mirrors(mesh, refs[THIRD]) == {HOME.region, NEAR.region}
+    give_order(ActionType.RELEASE, refs[HERE], "ann", "no leak here", mesh)  # type: ignore[arg-type]
+    round_trip(mesh, HERE, NEAR, THIRD)
+    assert mirrors(mesh, refs[THIRD]) == {NEAR.region}
+    give_order(ActionType.RELEASE, refs[NEAR], "ann", "nor there", mesh)  # type: ignore[arg-type]
+    round_trip(mesh, THIRD, HERE, NEAR)
+    assert mesh.order_on(refs[THIRD]) is None
+    assert kinds(mesh, refs[THIRD]) == ["ORDER_QUARANTINE", "ORDER_TAKEN_BACK"]
+
+
+@pytest.mark.parametrize("decision", [Decision.BLOCK, Decision.WARN, Decision.PENDING])
+def test_what_its_own_verdict_only_blocks_can_be_pulled_and_is_closed_with_its_source(
+    estate: Estate, decision: Decision
+) -> None:
+    ref = estate.push(1, "v1")
+    copy = at(NEAR).image(ref.digest)
+    estate.scan_copies(ref)
+    estate.judged(ref, Decision.QUARANTINE, hold=Hold("archive", 1, estate.moment))
+    estate.judged(copy, decision)
+    estate.later(60).sweep()
+    assert "passes" in estate.stands(ref, NEAR)
+    assert mirrors(estate, copy) == {HOME.region}
+
+
+def test_an_order_at_the_source_is_a_plain_order_about_the_copy(estate: Estate) -> None:
+    """It passes an exemption, as it does at the source; a verdict passes neither."""
+    ref, other = estate.push(1, "v1"), estate.push(2, "v2")
+    estate.change_policy(exempt={"repository": [NAME]}, notify=[{"channel": "slack"}])
+    for one in (ref, other):
+        estate.scan_copies(one)
+        estate.judged(one, Decision.QUARANTINE)
+        estate.judged(at(NEAR).image(one.digest), Decision.ALLOW)
+    give_order(ActionType.QUARANTINE, ref, "ann", "a leaked key", estate)  # type: ignore[arg-type]
+    estate.later(60).sweep()
+    order = estate.order_on(at(NEAR).image(ref.digest))
+    assert order is not None
+    assert (order.by, order.personal) == ("system", True)
+    header = estate.header(at(NEAR).image(ref.digest))
+    assert header.act is not None
+    assert (header.act.kind, header.act.held) == (ActionType.QUARANTINE, None)
+    assert estate.order_on(at(NEAR).image(other.digest)) is None
+
+
+def test_a_copy_that_is_not_closed_says_what_withholds_it(estate: Estate) -> None:
+    ref = estate.push(1, "v1")
+    copy, at_once = at(NEAR).image(ref.digest), estate.moment
+    estate.scan_copies(ref)
+    estate.judged(ref, Decision.QUARANTINE)
+    held = Deferred(Holding.RUNNING, "it runs: ECS service web", at_once)
+    runs = PendingAct(ActionType.QUARANTINE, 1, at_once, held=held)
+    said = []
+    for facts, policy in (
+        ({}, {"mode": "observe"}),
+        ({"order": Order(ActionType.RELEASE, "oncall", "needed", at_once)}, {}),
+        ({"order": None, "pending": (runs,)}, {}),
+    ):
+        estate.change_policy(**{"mode": "enforce", **policy})
+        estate.judged(copy, Decision.ALLOW, **facts)
+        estate.later(60).sweep()
+        replica = estate.replica(ref, NEAR)
+        assert replica is not None
+        said.append(replica.withheld)
+    assert said == [
+        "the policy's mode is observe: nothing is quarantined (mode: enforce acts)",
+        "a person has released it there",
+        "RUNNING, it runs: ECS service web",
+    ]
+
+
+def test_a_source_that_is_gone_keeps_its_copy_closed_for_the_policys_history_and_no_longer(estate: Estate) -> None:
+    """It was deleted, and its copy cannot be compared any more."""
+    ref = estate.push(1, "v1")
+    copy = at(NEAR).image(ref.digest)
+    estate.scan_copies(ref)
+    estate.judged(copy, Decision.ALLOW)
+    estate.change_policy(history_days=30, notify=[{"channel": "slack"}])
+    estate.judged(ref, Decision.QUARANTINE)
+    for _ in range(40):
+        estate.later(DAY).sweep()
+    assert mirrors(estate, copy) == {HOME.region}, "it was seen closed each day"
+    ecr_of(HOME).delete(NAME, {"imageDigest": ref.digest})
+    gone = msgspec.structs.replace(estate.header(ref), exists=False, existence_at=estate.moment)
+    estate.stored.put_header(gone)
+    for _ in range(26):
+        estate.later(DAY).sweep()
+    assert mirrors(estate, copy) == {HOME.region}
+    due = estate.header(copy).decide_at
+    assert due is not None
+    assert due - estate.moment <= timedelta(days=4), "the clock comes to it"
+    for _ in range(5):
+        estate.later(DAY).sweep()
+    decided(estate, copy)
+    assert estate.order_on(copy) is None
+    ended = [e for e in estate.header(copy).pending if getattr(e, "ends", None)]
+    assert [e.said for e in ended] == [
+        f"the quarantine as a copy has ended, because since long no look has found that its source {ref} is quarantined"
+    ]
+    estate.later(60).sweep()
+    assert estate.order_on(copy) is None, "what is gone closes nothing anew"
+
+
+def decided(estate: Estate, ref: ImageRef) -> None:
+    update_header(ref, lambda header: header, Delivery("a", Decide(ref, "clock")), estate)  # type: ignore[arg-type]
+
+
+def test_a_persons_word_given_at_the_same_moment_wins(estate: Estate) -> None:
+    ref = estate.push(1, "v1")
+    copy = at(NEAR).image(ref.digest)
+    estate.scan_copies(ref)
+    estate.judged(copy, Decision.ALLOW)
+    estate.judged(ref, Decision.QUARANTINE)
+    record = estate.stored.record_action
+
+    def overtaken(said: Any) -> Any:
+        estate.stored.record_action = record
+        given = record(said)
+        release = Order(ActionType.RELEASE, "oncall", "needed", estate.moment)
+        estate.stored.put_header(msgspec.structs.replace(estate.header(copy), order=release))
+        return given
+
+    estate.stored.record_action = overtaken  # type: ignore[method-assign]
+    estate.later(60).sweep()
+    order = estate.order_on(copy)
+    assert order is not None
+    assert order.by == "oncall"
+
+
+@pytest.mark.parametrize("to", [Decision.QUARANTINE, Decision.ALLOW])
+def test_a_source_that_closes_or_opens_has_its_copies_looked_at_at_once(estate: Estate, to: Decision) -> None:
+    ref = estate.push(1, "v1")
+    copy = at(NEAR).image(ref.digest)
+    estate.scan_copies(ref)
+    estate.judged(copy, Decision.ALLOW)
+    if to is Decision.ALLOW:
+        estate.judged(ref, Decision.QUARANTINE)
+        estate.later(60).sweep()
+        assert mirrors(estate, copy) == {HOME.region}
+    else:
+        estate.judged(ref, Decision.ALLOW)
+    estate.sent_on.clear()
+    estate.later(1)
+    if to is Decision.QUARANTINE:
+        give_order(ActionType.QUARANTINE, ref, "ann", "a leaked key", estate)  # type: ignore[arg-type]
+    else:
+        give_order(ActionType.RELEASE, ref, "ann", "no leak", estate)  # type: ignore[arg-type]
+    ((message, delay),) = estate.sent_on
+    assert isinstance(message, ReplicationCheck)
+    assert (message.ref, delay) == (ref, 0)
+    estate.take(message)
+    assert mirrors(estate, copy) == ({HOME.region} if to is Decision.QUARANTINE else set())
