@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -122,7 +123,61 @@ def test_an_order_that_he_ended_by_name_and_brought_back_is_hers_again(room: Roo
     assert room.ann.by in room.records(ref, "ORDER_RELEASE")[-1].before
 
 
+def test_no_chain_of_undos_of_his_order_touches_hers_about_one_of_its_copies(room: Room) -> None:
+    first, second, third = copies(room, 3)
+    room.bob.order("quarantine", named(first), everywhere=True)
+    room.settle()
+    undo(room, room.bob, second, "ORDER_QUARANTINE")
+    room.ann.order("quarantine", named(second))
+    room.settle()
+    for kind, archived in (("ORDER_QUARANTINE", False), ("ORDER_TAKEN_BACK", True), ("ORDER_QUARANTINE", False)):
+        undo(room, room.bob, first, kind)
+        assert [is_archived(ref) for ref in (first, second, third)] == [archived, True, archived]
+        assert room.order(second)["by"] == room.ann.by
+
+
+def test_an_undo_that_is_sent_again_is_no_second_one(room: Room) -> None:
+    ref = room.push()
+    room.ann.order("quarantine", named(ref))
+    body = {"action_id": action_id(room.records(ref, "ORDER_QUARANTINE")[-1]), "reason": "its answer was lost"}
+    assert [room.ann.ask("POST", "/v1/undo", body)[0] for _ in range(3)] == [202, 409, 409]
+    room.settle()
+    assert not is_archived(ref)
+
+
+@pytest.mark.parametrize(
+    "by",
+    [
+        "arn:aws:sts::111122223333:assumed-role/Other/ann",
+        "arn:aws:sts::444455556666:assumed-role/Ops/ann",
+        "arn:aws:sts::111122223333:assumed-role/Ops/Ann",
+        "arn:aws:sts::111122223333:assumed-role/Ops/ann\u200b",
+        "ann",
+        "",
+    ],
+)
+def test_nobody_who_is_called_like_her_is_she(room: Room, by: str) -> None:
+    ref = room.push()
+    room.ann.order("quarantine", named(ref))
+    other = Person(room.played.stack.app, by)
+    other.order("release", named(ref), 409, etag=other.see(named(ref)))
+    body = {"action_id": action_id(room.records(ref, "ORDER_QUARANTINE")[-1]), "reason": "a drill"}
+    assert other.ask("POST", "/v1/undo", body)[0] == 409
+
+
 # ---- what runs
+
+
+@pytest.mark.parametrize("reach", ["everywhere", "with_shared"])
+def test_a_plain_order_takes_along_nothing_that_runs(room: Room, reach: str) -> None:
+    if reach == "everywhere":
+        ordered, runs = copies(room, 2)
+    else:
+        images = room.indexes()
+        ordered, runs = images.one, images.two
+    room.run(runs)
+    assert "it runs: ECS service" in room.bob.order("quarantine", named(ordered), 409, **{reach: True})["detail"]
+    assert room.order(ordered) is None
 
 
 @pytest.mark.parametrize("kind", ["ORDER_RELEASE", "RELEASE", "ORDER_TAKEN_BACK"])
@@ -183,6 +238,14 @@ def test_a_release_of_what_was_never_scanned_lets_no_flaw_through(room: Room) ->
 
 
 # ---- what is written down
+
+
+@pytest.mark.parametrize("dry", [{"dry_run": "true"}, {"dry_run": 1}, {"dry_run": None}, {"dryRun": True}])
+def test_what_may_mean_a_dry_run_orders_nothing(room: Room, dry: dict[str, Any]) -> None:
+    ref = room.push()
+    room.bob.order("quarantine", named(ref), 400, **dry)
+    assert room.bob.ask("POST", "/v1/quarantine", {**named(ref), "reason": "a drill"}, dry_run="true")[0] == 400
+    assert room.order(ref) is None
 
 
 @pytest.mark.parametrize("field", ["reason", "approved_by"])
