@@ -366,8 +366,9 @@ def test_a_what_if_in_the_bench_reads_each_image_once_and_holds_none_of_them() -
         assert (report.done, report.tally.images, report.tally.unreadable) == (True, place.images, 0)
         assert place.documents == place.images
         assert report.tally.closes > place.images / 4
-    few, many = (place.held for place in places)
-    assert many < 1.2 * few, "three times as many would be held, were the images held"
+    few, many = places
+    # A header is four objects and more, its findings not counted. Others of this process come and go meanwhile.
+    assert many.held - few.held < 3 * (many.images - few.images), "so many more are held that they may be the images"
 
 
 def test_an_image_that_applying_decides_otherwise_than_the_what_if_said_is_found() -> None:

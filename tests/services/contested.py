@@ -236,8 +236,17 @@ class Contested(Enforcing):
             if _identity(stands) == _identity(former):
                 continue
             assert override or former is None or former.by == by, "ended an order of another person"
-            self._heard(ref, stands, by)
+            if stands is not None or not self._is_ending(ref):
+                self._heard(ref, stands, by)
+        for ref in self.images:
+            if (header := self.header_or_none(ref)) is not None:
+                self._check_order(header)
         return True
+
+    def _is_ending(self, ref: ImageRef) -> bool:
+        """Whether a release has ended by the order about an image of the index: it is told of, and recorded after
+        that."""
+        return any(isinstance(one, PendingReport) and one.ends for one in self.header(ref).pending)
 
     def _refusal(self, request: Callable[[], Any]) -> Exception | None:
         self.is_spoken_to = True
@@ -316,7 +325,7 @@ class Contested(Enforcing):
         if word is not None and header.order is None and self._has_ended(word, ref):
             del self.words[ref]
             self.ends.append(ref)
-            assert any(isinstance(one, PendingReport) and one.ends for one in header.pending), "an end that is not told"
+            assert self._is_ending(ref), "an end that is not told"
             self.met["a release ended"] += 1
             return
         stands = None if word is None else word.order

@@ -26,7 +26,8 @@ def mirror_of(header: Header, policy: Policy, now: datetime, gone_at: datetime |
     """Of a source that closes its copies. `gone_at`: since when it is none any more: no rule copies it, or it was
     deleted."""
     since = min((at for at in (gone_at, None if header.exists else header.existence_at) if at is not None), default=now)
-    return Mirror(header.ref.path, since + timedelta(days=policy.history_days), unmirrored(header).ordered is not None)
+    ordered, until = unmirrored(header).ordered, since + timedelta(days=policy.history_days)
+    return Mirror(header.ref.path, until, "" if ordered is None else ordered.owner)
 
 
 def with_mirror(order: Order | None, mirror: Mirror, now: datetime) -> Order:
@@ -34,7 +35,7 @@ def with_mirror(order: Order | None, mirror: Mirror, now: datetime) -> Order:
     news."""
     held = order.mirrors if order is not None else ()
     former = next((one for one in held if one.source == mirror.source), None)
-    if order is not None and former is not None and former.ordered is mirror.ordered:
+    if order is not None and former is not None and former.owner == mirror.owner:
         fresh = (mirror.until - now) / SEEN_EVERY
         if mirror.until - former.until < fresh:
             return order
@@ -64,4 +65,6 @@ def _held_by(order: Order, mirrors: Sequence[Mirror]) -> Order | None:
 
 def _why(mirrors: Sequence[Mirror]) -> str:
     named = " and ".join(str(ImageRef.from_path(one.source)) for one in mirrors)
-    return f"its source {named} is quarantined" if len(mirrors) == 1 else f"its sources {named} are quarantined"
+    owners = ", ".join(sorted({one.owner for one in mirrors if one.owner}))
+    is_so = f"its source {named} is" if len(mirrors) == 1 else f"its sources {named} are"
+    return f"{is_so} quarantined" + (f", by order of {owners}" if owners else "")

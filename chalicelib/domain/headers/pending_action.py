@@ -115,12 +115,12 @@ class Released(msgspec.Struct, frozen=True):
 
 
 class Mirror(msgspec.Struct, frozen=True):
-    """The image whose copy is quarantined as long as it is itself: `source` is its path, `ordered`: by a person's
-    order. `until`: it counts no longer, unless a later look finds it so again."""
+    """The image whose copy is quarantined as long as it is itself: `source` is its path, `owner` whose order it is
+    there (empty: its verdict). `until`: it counts no longer, unless a later look finds it so again."""
 
     source: str
     until: datetime
-    ordered: bool = False
+    owner: str = ""
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -152,6 +152,12 @@ class Order(msgspec.Struct, frozen=True):
         return self.first_by or self.by
 
     @property
+    def owners(self) -> frozenset[str]:
+        """The persons whose order it is: of a mirror those who ordered about its sources."""
+        own = self.owner, *(mirror.owner for mirror in self.mirrors)
+        return frozenset(own) - {SYSTEM, ""}
+
+    @property
     def identity(self) -> tuple[object, ...]:
         """By which it is told from any other: what a release was given for grows while it stands."""
         return self.kind, self.by, self.at, *(mirror.source for mirror in self.mirrors)
@@ -159,7 +165,7 @@ class Order(msgspec.Struct, frozen=True):
     @property
     def personal(self) -> bool:
         """A person's own, or the mirror of one."""
-        return self.by != SYSTEM or any(mirror.ordered for mirror in self.mirrors)
+        return bool(self.owners)
 
     @property
     def actor(self) -> str:

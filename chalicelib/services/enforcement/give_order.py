@@ -346,7 +346,7 @@ def _check_ends(before: Header, word: Order, terms: Terms) -> None:
 
 
 def _is_anothers(order: Order | None, word: Order) -> bool:
-    return order is not None and order.owner not in (word.by, SYSTEM)
+    return order is not None and bool(order.owners - {word.by})
 
 
 def _ended(headers: Iterable[Header], word: Order) -> tuple[str, ...]:

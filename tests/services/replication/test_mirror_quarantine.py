@@ -14,6 +14,7 @@ from chalicelib.domain.headers.pending_action import ActionType, Deferred, Hold,
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.rules import Destination
+from chalicelib.errors import ConflictError
 from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.ecr.ecr import ecr_of
 from chalicelib.services.assessment.write_header import update_header
@@ -123,6 +124,8 @@ def test_an_order_at_the_source_is_a_plain_order_about_the_copy(estate: Estate) 
     order = estate.order_on(at(NEAR).image(ref.digest))
     assert order is not None
     assert (order.by, order.personal) == ("system", True)
+    with pytest.raises(ConflictError, match=r"--override: QUARANTINE ordered by system: its source .* by order of ann"):
+        give_order(ActionType.RELEASE, at(NEAR).image(ref.digest), "bob", "needed", estate)  # type: ignore[arg-type]
     header = estate.header(at(NEAR).image(ref.digest))
     assert header.act is not None
     assert (header.act.kind, header.act.held) == (ActionType.QUARANTINE, None)
