@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class DestinationAnswer(msgspec.Struct, frozen=True):
     """One place that a repository's images are copied to. `counts`: how many copies stand how, and how many have which
     note; `alarms`: those that are told of. `settings`: in what its repository is not set up as the source's.
-    `unreadable`: why it cannot be looked at; null: it can."""
+    `unreadable`: why it cannot be looked at, and since when; null: it can."""
 
     registry: str
     region: str
@@ -35,6 +35,7 @@ class DestinationAnswer(msgspec.Struct, frozen=True):
     alarms: int
     settings: tuple[str, ...]
     unreadable: str | None
+    unreadable_since: datetime | None
 
 
 class ReplicatedRepository(msgspec.Struct, frozen=True):
@@ -98,7 +99,7 @@ def repository_answer(home: Repository, facts: Mapping[str, object]) -> Replicat
 
 def _destination(path: str, said: Mapping[str, object]) -> DestinationAnswer:
     registry, _, region = path.partition("/")
-    settings, unread = said.get("settings"), said.get("unread")
+    settings, unread, since = said.get("settings"), said.get("unread"), said.get("unread_at")
     counts = {name: n for name, n in said.items() if isinstance(n, int)}
     return DestinationAnswer(
         registry=registry,
@@ -107,6 +108,7 @@ def _destination(path: str, said: Mapping[str, object]) -> DestinationAnswer:
         counts=counts,
         settings=tuple(settings) if isinstance(settings, list) else (),
         unreadable=unread if isinstance(unread, str) else None,
+        unreadable_since=datetime.fromisoformat(since) if isinstance(since, str) else None,
     )
 
 

@@ -87,10 +87,17 @@ def _notes(repositories: list[dict[str, Any]]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for repository in repositories:
         for place in repository["destinations"]:
-            for line in (*place["settings"], *([place["unreadable"]] if place["unreadable"] else [])):
+            for line in (*place["settings"], *_unread(place)):
                 said = f"at {_name(place, repository['registry'])}: {line}"
                 found.setdefault(said, []).append(repository["repository"])
     return found
+
+
+def _unread(place: dict[str, Any]) -> Iterator[str]:
+    """With the day since when: repositories that are swept one after the other share it."""
+    if place["unreadable"]:
+        since = place["unreadable_since"]
+        yield f"{place['unreadable']} (since {since[:10]})" if since else str(place["unreadable"])
 
 
 def _name(place: dict[str, Any], registry: str) -> str:

@@ -165,6 +165,7 @@ _NOTES = {
     Note.ARCHIVED: "archived there: it cannot be pulled",
     Note.VERDICT_DIFFERS: "another verdict there",
     Note.PASSES: "kept from people at the source, and to be had there",
+    Note.NEVER_SCANNED: "for longer than a scan may be old",
     Note.REFERRERS: "signatures or SBOMs of it are not there",
     Note.UNDELETED: "what is deleted at the source is to be deleted there, and was not",
 }

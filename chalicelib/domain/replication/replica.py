@@ -38,14 +38,15 @@ class ReplicaStatus(StrEnum):
 class Note(StrEnum):
     """What more there is to say of a copy.
 
-    LATE: not there (EXTRA: still there) after the time the policy gives it. OLDER_THAN_RULE: pushed before there was a
-    rule: a backfill copies it. NO_RULE: the rule was taken away. IMMUTABLE_TAG: another image has the tag there, and
-    keeps it. EXTRA_TAGS: tags that the source has no more. CHILDREN, REFERRERS: some of its own are not there. EXPIRED:
-    ECR has copied it, and it is gone since. SOURCE_ARCHIVED: nothing is copied from the archive. ARCHIVED: it cannot be
-    pulled there. NOT_SCANNED: no complete scan is known there. VERDICT_DIFFERS; PASSES: it can be had there, and not at
-    the source. UNDELETED: what is deleted at the source is to be deleted there, and was not: the image (EXTRA), or a
-    tag of it. UNREPORTED: ECR would not say how far it got. NEVER_TAKEN_UP: ECR knows nothing of it, although there was
-    a rule: what came here by replication itself is not copied on.
+    LATE: not there (EXTRA: still there) after the time the policy gives it. OLDER_THAN_RULE: pushed before there
+    was a rule: a backfill copies it. NO_RULE: the rule was taken away. IMMUTABLE_TAG: another image has the tag
+    there, and keeps it. EXTRA_TAGS: tags that the source has no more. CHILDREN, REFERRERS: some of its own are not
+    there. EXPIRED: ECR has copied it, and it is gone since. SOURCE_ARCHIVED: nothing is copied from the archive.
+    ARCHIVED: it cannot be pulled there. NOT_SCANNED: no complete scan is known there; NEVER_SCANNED: for
+    `stale.after_days`. VERDICT_DIFFERS; PASSES: it can be had there, and not at the source. UNDELETED: what is
+    deleted at the source is to be deleted there, and was not: the image (EXTRA), or a tag of it. UNREPORTED: ECR
+    would not say how far it got. NEVER_TAKEN_UP: ECR knows nothing of it, although there was a rule: what came here
+    by replication itself is not copied on.
     """
 
     LATE = "late"
@@ -64,6 +65,7 @@ class Note(StrEnum):
     UNREPORTED = "unreported"
     NEVER_TAKEN_UP = "never-taken-up"
     UNDELETED = "not-deleted"
+    NEVER_SCANNED = "never-scanned"
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -101,13 +103,20 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def alarm(self) -> str:
         """What people are told of, once: empty where there is nothing to tell. A verdict that the copy lets through is
         an alarm whatever the status."""
-        words = [note.value for note in (Note.ARCHIVED, Note.PASSES) if note in self.notes]
+        words = [note.value for note in (Note.ARCHIVED, Note.PASSES, Note.NEVER_SCANNED) if note in self.notes]
         absent = self.status in (ReplicaStatus.FAILED, ReplicaStatus.MISSING)
         lacking = absent and Note.SOURCE_ARCHIVED not in self.notes
         unsent = self.status is ReplicaStatus.UNREADABLE and Note.NEVER_TAKEN_UP in self.notes
         untagged = self.status is ReplicaStatus.TAGS_DIFFER and (bool(self.tags) or Note.UNDELETED in self.notes)
         late = self.status in (ReplicaStatus.IN_PROGRESS, ReplicaStatus.EXTRA) and Note.LATE in self.notes
         return " ".join([*([self.status.value] if lacking or unsent or untagged or late else []), *words])
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the registry policy of the destination does not let it in."""
+        if self.status is not ReplicaStatus.FAILED or self.allowance is None:
+            return False
+        return False in (self.allowance.replicate, self.allowance.create)
 
     @property
     def settled(self) -> bool:
@@ -143,8 +152,9 @@ def without_note(replica: Replica, note: Note) -> Replica:
 
 
 class ReplicationState(msgspec.Struct, frozen=True):
-    """`sights`: its destinations, also those that no rule names any more. `refreshed_at`: when all its images were last
-    looked at, None: never. `announced`: the paths of destinations that cannot be looked at, once people were told."""
+    """`sights`: its destinations, also those that no rule names any more. `refreshed_at`: when all its images were
+    last looked at, None: never. `announced`: the paths of destinations that cannot be looked at, each with the day
+    on which people were told."""
 
     sights: tuple[DestinationAccess, ...] = ()
     refreshed_at: datetime | None = None

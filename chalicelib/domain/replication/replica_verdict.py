@@ -48,7 +48,7 @@ def weighed(
     copy (None: unknown, or not scannable). An order of ours that is not carried out yet does not block a pull."""
     if copy is None:
         return replica
-    if there is not None and there.hold is not None:
+    if there is not None and there.hold is not None and (closes_copies(here, policy) or _comes_back(there)):
         replica = without_note(replica, Note.ARCHIVED)
     decision = there.decision if there is not None and there.exists else None
     withheld = _withheld(copy, here, there, policy)
@@ -62,6 +62,11 @@ def weighed(
     elif _differ(here.decision if here is not None else None, decision):
         notes.append(Note.VERDICT_DIFFERS)
     return with_notes(replica, *notes)
+
+
+def _comes_back(there: Header) -> bool:
+    """Whether it is about to be restored: an order of ours is over, or its verdict."""
+    return there.storage is StorageStatus.ACTIVATING or any(act.kind.gives_back for act in there.acts)
 
 
 def _withheld(copy: ImageDetail, here: Header | None, there: Header | None, policy: Policy) -> str:

@@ -69,10 +69,11 @@ class Configuration(msgspec.Struct, frozen=True):
 
 
 class DestinationAccess(msgspec.Struct, frozen=True):
-    """A destination of one repository. `seen_at`: the first check that found a rule for it; what was pushed before may
-    be older than the rule. `gone_at`: the first check that found none any more. `unread`: why it cannot be read (None:
-    it can). `differences`: of its settings, each a sentence, as of `compared_at`. `deletes_at`: the first check that
-    found a rule that copies deletions (None: there is none); what was deleted before stays there."""
+    """A destination of one repository. `seen_at`: the first check that found a rule for it; what was pushed before
+    may be older than the rule. `gone_at`: the first check that found none any more. `unread`: why it cannot be read
+    (None: it can), `unread_at`: since when. `differences`: of its settings, each a sentence, as of `compared_at`.
+    `deletes_at`: the first check that found a rule that copies deletions (None: there is none); what was deleted
+    before stays there."""
 
     destination: Destination
     seen_at: datetime
@@ -81,6 +82,11 @@ class DestinationAccess(msgspec.Struct, frozen=True):
     differences: tuple[str, ...] = ()
     compared_at: datetime | None = None
     deletes_at: datetime | None = None
+    unread_at: datetime | None = None
+
+    def looked_at(self, unread: str | None, now: datetime) -> DestinationAccess:
+        since = None if unread is None else self.unread_at or now
+        return msgspec.structs.replace(self, unread=unread, unread_at=since)
 
 
 def sights_of(

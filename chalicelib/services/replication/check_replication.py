@@ -71,7 +71,7 @@ def check_replication(message: SweepRepository, context: Context, *, receives: i
     blind = _blind(ends)
     paths = {place.path for place in blind}
     # A destination that can be looked at again, and then cannot, is announced anew.
-    announced = [path for path in (state.announced if state else ()) if path in paths]
+    announced = [said for said in (state.announced if state else ()) if said.partition(" ")[0] in paths]
     kept = store_copies(digests, ends, context, tries, blind, announced)
     if kept.after is not None:
         context.outbox.send("sweeps", msgspec.structs.replace(message, after=kept.after, attempt=0))
@@ -98,7 +98,7 @@ def _ends(
         listed = None
     source = listed or Listed({}, context.clock.now())
     seen = sights_of(state.sights, destinations, source.at, rules.deleting(home))
-    sights = [msgspec.structs.replace(sight, unread=copies[sight.destination].unread) for sight in seen]
+    sights = [sight.looked_at(copies[sight.destination].unread, source.at) for sight in seen]
     return Ends(
         home=home,
         source=source.images,
@@ -155,6 +155,7 @@ def _result(
             **counted(r for (_, place), r in standing.items() if place == sight.destination),
             "alarms": sum(bool(r.alarm) for (_, place), r in standing.items() if place == sight.destination),
             **({"unread": sight.unread} if sight.unread is not None else {}),
+            **({"unread_at": sight.unread_at.isoformat()} if sight.unread_at is not None else {}),
             **({"settings": list(sight.differences)} if sight.differences else {}),
         }
         for sight in sights

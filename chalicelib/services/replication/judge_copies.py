@@ -15,7 +15,7 @@ import msgspec
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState, StorageStatus
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.domain.replication.replica import Replica, ReplicaStatus
+from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus, with_notes
 from chalicelib.domain.replication.replica_case import Copies, ReplicaCase, Reports, judge
 from chalicelib.domain.replication.replica_verdict import is_scannable, weighed
 from chalicelib.domain.replication.rules import Allowance, Destination, DestinationAccess, allowance
@@ -187,8 +187,17 @@ class _Judging:
         here = self.ends.here.get(case.ref.digest)
         scan = self._scan(case, there) if case.copy is not None else None
         found = weighed(replica, case.copy, here, there, scan, self.policy)
+        if self._is_never_scanned(found, case.former):
+            found = with_notes(found, Note.NEVER_SCANNED)
         allowed = self._allowance(found.destination) if found.status is ReplicaStatus.FAILED else None
         return msgspec.structs.replace(found, allowance=allowed).after(case.former)
+
+    def _is_never_scanned(self, found: Replica, former: Replica | None) -> bool:
+        """For as long as a scan may be old."""
+        if Note.NOT_SCANNED not in found.notes or former is None or Note.NOT_SCANNED not in former.notes:
+            return False
+        due = former.since + timedelta(days=self.policy.stale.after_days)
+        return Note.NEVER_SCANNED in former.notes or found.at >= due
 
     def _allowance(self, place: Destination) -> Allowance | None:
         """None: the registry policy there cannot be read."""

@@ -6,8 +6,8 @@ alert tells of all that one look has found, once for each image, destination and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
 
 import msgspec
 
@@ -42,12 +42,12 @@ def announce_copies(
     if not any(hears(route, REPLICATION, home.name) for route in policy.notify):
         return tuple(announced)
     hour = now.replace(minute=0, second=0, microsecond=0)
-    unseen = {
-        p: why
-        for p, why in blind.items()
-        if p.path not in announced and _is_ours(_blind_record(home, p, now), tries, context)
-    }
-    unannounced = [r for r in replicas if r.alarm and r.announced != r.alarm]
+    known = [said for said in announced if _is_recent(said, now)]
+    silent = {said.partition(" ")[0] for said in known}
+    untold = {p: why for p, why in blind.items() if p.path not in silent}
+    unseen = {p: why for p, why in untold.items() if _is_ours(_blind_record(home, p, now), tries, context)}
+    news = [r for r in replicas if r.alarm and r.announced != r.alarm]
+    unannounced = [*(r for r in news if not r.is_refused), *_first_refused(home, news, tries, now, context)]
     if unannounced:
         # An hour later the next sweep announces what a dead worker did not.
         subject, mark = f"repository/{home.path}", _mark(unannounced, {})
@@ -57,9 +57,32 @@ def announce_copies(
         alert = compose_replication_alert(home, unannounced, unseen, done, now)
         key = AlertKey(f"ALERT#{_mark(unannounced, unseen)}", hour, subject=f"repository/{home.path}")
         announce(alert, key, context)
-    for replica in unannounced:
+    for replica in news:
         context.replicas.store_delivered(msgspec.structs.replace(replica, announced=replica.alarm))
-    return (*announced, *(place.path for place in blind if place.path not in announced))
+    return (*known, *(f"{place.path} {now.date()}" for place in untold))
+
+
+BLIND_TOLD_EVERY = timedelta(days=7)
+
+
+def _is_recent(said: str, now: datetime) -> bool:
+    """One of a former version has no day."""
+    day = said.partition(" ")[2]
+    return bool(day) and date.fromisoformat(day) > now.date() - BLIND_TOLD_EVERY
+
+
+def _first_refused(
+    home: Repository, news: Sequence[Replica], tries: int, now: datetime, context: Context
+) -> Iterator[Replica]:
+    """Those that the registry policy of a destination does not let in have one cause, whatever their number and their
+    repositories: it is told of once a day for each destination."""
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    refused = [r for r in news if r.is_refused]
+    for place in sorted({r.destination for r in refused}):
+        reason = f"the registry policy of {place} does not let copies in"
+        claim = _failed(f"registry/{home.registry}/{home.region}", f"POLICY#{place.path}", day, reason, now)
+        if _is_ours(claim, tries, context):
+            yield from (r for r in refused if r.destination == place)
 
 
 def _is_ours(record: ActionRecord, tries: int, context: Context) -> bool:

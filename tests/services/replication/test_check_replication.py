@@ -9,8 +9,8 @@ import boto3
 
 from bench.count import Count
 from chalicelib.domain.events.event import Replicated
-from chalicelib.domain.headers.pending_action import ActionType, Order
-from chalicelib.domain.images.image import Child, ImageRef, Repository, ScanState
+from chalicelib.domain.headers.pending_action import ActionType, Hold, Order
+from chalicelib.domain.images.image import Child, ImageRef, Repository, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.alert import words
 from chalicelib.domain.replication.replica import ReplicaStatus
@@ -145,7 +145,7 @@ def test_an_image_older_than_its_rule_is_told_apart_and_a_backfill_mends_it(aws:
     assert estate.stands(old, FAR)[0] == "COMPLETE"
 
 
-def test_a_destination_that_nobody_can_look_at_is_unreadable_and_told_once(aws: Any) -> None:
+def test_a_destination_that_nobody_can_look_at_is_unreadable_and_told_once_a_week(aws: Any) -> None:
     estate = Estate(aws, blind=True)
     estate.configure(*BOTH)
     estate.let_in()
@@ -158,7 +158,62 @@ def test_a_destination_that_nobody_can_look_at_is_unreadable_and_told_once(aws: 
     estate.later(60).push(2, "v2")
     estate.later(60).sweep()
     assert len(estate.slack.alerts) == 1
-    assert "LAZARETTO_ACCOUNT_ROLES" in estate.seen()[FAR.path]["unread"]
+    since = estate.seen()[FAR.path]
+    assert "LAZARETTO_ACCOUNT_ROLES" in since["unread"]
+    for day in range(1, 16):
+        estate.later(24 * 60).sweep()
+        assert len(estate.slack.alerts) == 1 + day // 7
+    assert estate.seen()[FAR.path] == since, "it is the same state"
+
+
+def test_what_one_registry_policy_does_not_let_in_is_one_alert_a_day_whatever_the_number(aws: Any) -> None:
+    """Forty builds of four repositories, each looked at after its push and by the sweep."""
+    estate = Estate(aws)
+    estate.configure((None, (FAR,)))
+    estate.let_in("ecr:ReplicateImage")
+    names = [f"team/service-{number}" for number in range(4)]
+    refs = [estate.push(number, f"v{number}", name=names[number % 4]) for number in range(40)]
+    estate.later(1)
+    for ref in refs:
+        estate.check(ref, estate.moment, estate.moment)
+    for name in names:
+        estate.later(60).sweep(Repository(ACCOUNT, HOME.region, name))
+    assert {estate.stands(ref, FAR) for ref in refs} == {("FAILED",)}
+    (alert,) = estate.slack.alerts
+    assert any(line.startswith("To let it in: allow account") for line in alert.what_to_do)
+    estate.push(41, "v41", name=names[0])
+    estate.later(24 * 60).sweep(Repository(ACCOUNT, HOME.region, names[0]))
+    assert len(estate.slack.alerts) == 2, "it is still so"
+
+
+def test_a_copy_that_we_keep_away_from_an_open_source_is_told_of(estate: Estate) -> None:
+    ref = estate.push(1, "v1")
+    copy = NEAR.repository(HOME).image(ref.digest)
+    estate.scan_copies(ref)
+    estate.judged(ref, Decision.ALLOW)
+    held = {"hold": Hold("archive", 1, estate.moment), "storage": StorageStatus.ARCHIVED}
+    estate.judged(copy, Decision.QUARANTINE, **held)
+    estate.copy_of(ref, NEAR).status = "ARCHIVED"
+    estate.later(60).sweep()
+    assert estate.stands(ref, NEAR) == ("COMPLETE", "archived", "verdict-differs")
+    assert len(estate.slack.alerts) == 1
+    estate.judged(ref, Decision.QUARANTINE)
+    estate.later(60).sweep()
+    assert "archived" not in estate.stands(ref, NEAR), "as the source is to be"
+
+
+def test_a_copy_that_was_never_scanned_is_told_of_once_a_scan_would_be_old(estate: Estate) -> None:
+    ref = estate.push(1, "v1")
+    estate.scan_copies(ref, places=(FAR,))
+    estate.change_policy(stale={"after_days": 3}, notify=[{"channel": "slack"}])
+    for day in range(6):
+        estate.later(24 * 60).sweep()
+        late = day >= 3
+        assert estate.stands(ref, NEAR) == ("COMPLETE", *(["never-scanned"] if late else []), "not-scanned")
+        assert len(estate.slack.alerts) == late, day
+    estate.scan_copies(ref)
+    estate.later(24 * 60).sweep()
+    assert estate.stands(ref, NEAR) == ("COMPLETE",)
 
 
 # ---- what is told apart
