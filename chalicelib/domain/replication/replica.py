@@ -119,6 +119,12 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return False in (self.allowance.replicate, self.allowance.create)
 
     @property
+    def is_owed(self) -> bool:
+        """Whether replication still has to bring it, or all of it: not what is older than the rule, which a person may
+        have copied by a backfill."""
+        return not self.status.there and Note.OLDER_THAN_RULE not in self.notes
+
+    @property
     def settled(self) -> bool:
         """Nothing about it is outstanding."""
         return self.status is ReplicaStatus.COMPLETE and Note.NOT_SCANNED not in self.notes
@@ -175,5 +181,5 @@ def is_missing(state: ReplicationState | None, replicas: Iterable[Replica], dige
     if state is None:
         return None
     places = {sight.destination for sight in state.sights if sight.gone_at is None}
-    there = {r.destination for r in replicas if r.ref.digest == digest and r.status.there}
-    return None if places and state.refreshed_at is None else bool(places - there)
+    proven = {r.destination for r in replicas if r.ref.digest == digest and not r.is_owed}
+    return None if places and state.refreshed_at is None else bool(places - proven)

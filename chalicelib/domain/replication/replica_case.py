@@ -138,7 +138,7 @@ def _by_report(case: ReplicaCase) -> Replica:
         return _replica(case, ReplicaStatus.UNREADABLE, Note.UNREPORTED)
     if _is_older(case, case.source):
         return _replica(case, ReplicaStatus.NOT_CONFIGURED, Note.OLDER_THAN_RULE)
-    if _is_fresh(case, case.source.pushed_at):
+    if _is_fresh(case, _begun(case.source)):
         return _replica(case, ReplicaStatus.IN_PROGRESS)
     return _replica(case, ReplicaStatus.UNREADABLE, Note.NEVER_TAKEN_UP)
 
@@ -153,7 +153,7 @@ def _absent(case: ReplicaCase, source: ImageDetail) -> Replica:
         return _replica(case, ReplicaStatus.NOT_CONFIGURED, Note.OLDER_THAN_RULE)
     if source.storage is not StorageStatus.ACTIVE:
         return _replica(case, ReplicaStatus.MISSING, Note.SOURCE_ARCHIVED)
-    if _is_fresh(case, source.pushed_at):
+    if _is_fresh(case, _begun(source)):
         return _replica(case, ReplicaStatus.IN_PROGRESS)
     if reported is not None:
         return _replica(case, ReplicaStatus.MISSING, Note.EXPIRED)
@@ -189,12 +189,17 @@ def _untagged(case: ReplicaCase, more: tuple[str, ...]) -> tuple[Note, ...]:
 
 def _is_older(case: ReplicaCase, source: ImageDetail) -> bool:
     """Pushed and restored before the rule: ECR does not copy it, and has no report of it."""
-    newest = max((at for at in (source.pushed_at, source.activated_at) if at is not None), default=None)
+    newest = _begun(source)
     return newest is None or newest < case.sight.seen_at
 
 
+def _begun(source: ImageDetail) -> datetime | None:
+    """When ECR had reason to copy it last: it was pushed, or restored from the archive."""
+    return max((at for at in (source.pushed_at, source.activated_at) if at is not None), default=None)
+
+
 def _on_its_way(case: ReplicaCase) -> Replica:
-    begun = case.source.pushed_at if case.source is not None else None
+    begun = _begun(case.source) if case.source is not None else None
     return _replica(case, ReplicaStatus.IN_PROGRESS, *(() if _is_fresh(case, begun) else (Note.LATE,)))
 
 
@@ -204,7 +209,7 @@ def _compared(case: ReplicaCase, source: ImageDetail, copy: ImageDetail) -> Repl
     referrers = tuple(d for d in case.referrers if d not in case.copies.images)
     notes = [*_kept_away(case), *([Note.REFERRERS] if referrers else [])]
     if children:
-        waits = _is_fresh(case, source.pushed_at)
+        waits = _is_fresh(case, _begun(source))
         status = ReplicaStatus.IN_PROGRESS if waits else ReplicaStatus.MISSING
         return _replica(case, status, Note.CHILDREN, *notes, lacking=children)
     holder = next((h for t in lacks if (h := _holder(case, t)) is not None), None)

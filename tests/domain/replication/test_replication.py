@@ -383,6 +383,17 @@ def test_retention_keeps_a_source_until_every_copy_was_seen() -> None:
     assert is_missing(state, [near, far], REF.digest) is False
     for status in set(ReplicaStatus) - {ReplicaStatus.COMPLETE, ReplicaStatus.TAGS_DIFFER, ReplicaStatus.EXTRA}:
         assert is_missing(state, [near, msgspec.structs.replace(far, status=status)], REF.digest) is True
+    older = msgspec.structs.replace(far, status=ReplicaStatus.NOT_CONFIGURED, notes=(Note.OLDER_THAN_RULE,))
+    assert is_missing(state, [near, older], REF.digest) is False, "no rule asks for it: retention need not keep it"
+
+
+def test_what_was_just_restored_is_on_its_way_as_what_was_just_pushed() -> None:
+    """ECR copies it anew where it is gone there since."""
+    restored = detail(1, "v1", activated_at=NOW - timedelta(minutes=1))
+    assert absent(source=restored, reports={FAR: Reported("COMPLETE")}).status is ReplicaStatus.IN_PROGRESS
+    assert absent(source=restored, reports={}).status is ReplicaStatus.IN_PROGRESS
+    long_ago = detail(1, "v1", activated_at=NOW - timedelta(hours=1))
+    assert absent(source=long_ago, reports={FAR: Reported("COMPLETE")}).notes == (Note.EXPIRED,)
 
 
 @settings(max_examples=50, deadline=None)
