@@ -43,7 +43,7 @@ def with_report(
     decision, former = _loud(header, act)
     if not any(hears(route, event, header.ref.repository, decision, former) for route in notify):
         return header
-    report = PendingReport(act.number, now, decision, former, said=said, event=event)
+    report = PendingReport(act.number, now, decision, former, said=said, event=event, again=act.again)
     return msgspec.structs.replace(header, pending=(*(e for e in header.pending if e.key != report.key), report))
 
 

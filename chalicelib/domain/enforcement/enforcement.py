@@ -205,7 +205,7 @@ NO_NEWS_WITHIN = timedelta(hours=1)
 
 def _is_again(header: Header, now: datetime) -> bool:
     """Whether others gave it back within an hour of its last quarantine, by a push say: who does so again and again has
-    no alert sent each time."""
+    one alert sent an hour."""
     if header.hold is not None:
         return header.hold.at > now - NO_NEWS_WITHIN
     ended, pushed = header.held_until, header.existence_at

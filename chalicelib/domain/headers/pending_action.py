@@ -232,7 +232,7 @@ class PendingAlert(msgspec.Struct, frozen=True):
 class PendingReport(msgspec.Struct, frozen=True):
     """A report of what became of an act. `number` is the act's; `decision` and `former` are those by which routes are
     chosen; `said`: the sentence; `event`: the one of `notify` it belongs to. `ends`: the release whose end it tells,
-    which is recorded before it is told."""
+    which is recorded before it is told. `again`: as of the act; such a report is told once an hour."""
 
     kind: ClassVar[ActionType] = ActionType.REPORT
     number: int
@@ -242,6 +242,7 @@ class PendingReport(msgspec.Struct, frozen=True):
     said: str = ""
     event: str = ""
     ends: Order | None = None
+    again: bool = False
 
     @property
     def key(self) -> str:

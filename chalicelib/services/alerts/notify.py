@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey
+from chalicelib.domain.alerts.hourly_limit import hour_of
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.act_words import order_words
 from chalicelib.domain.events.message import Act
@@ -46,6 +47,9 @@ def notify(act: Act, context: Context) -> None:
     alert = compose_alert(header, effect, rules, context)
     policy_version = header.verdict.policy_version if header.verdict else 0
     key = AlertKey(effect.key, effect.wanted_at, ref=header.ref, policy_version=policy_version)
+    if isinstance(effect, PendingReport) and effect.again:
+        # Whoever may push would have a report sent by each push.
+        key = msgspec.structs.replace(key, effect=f"{effect.kind}#AGAIN", wanted_at=hour_of(effect.wanted_at))
     if isinstance(effect, PendingReport) and effect.ends is not None:
         context.table.record_action(_ended(key, effect, effect.ends, context.clock.now()))
     if not announce(alert, key, context):

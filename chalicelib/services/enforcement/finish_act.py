@@ -105,9 +105,7 @@ def finish_act(
         restoring = after.storage is StorageStatus.ACTIVATING
         done = done_words(effect, restoring, state.denies or after.denied) + (f"; {note}" if note else "")
         said = done if reached else given_up_words(effect, note or GIVEN_UP)
-        if note is not None or not effect.again:
-            always = note is not None
-            after = with_report(after, effect, said, attempt.rules.policy.notify, now, event=event, always=always)
+        after = with_report(after, effect, said, attempt.rules.policy.notify, now, event=event, always=note is not None)
         return _changed(header, with_due(after, now), attempt.rules, context)
 
     stored = Stored(header, header.revision)
