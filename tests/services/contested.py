@@ -9,6 +9,7 @@ what a person, or an act, keeps in quarantine.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +26,7 @@ from chalicelib.domain.headers.pending_action import ActionType, Holding, Order,
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import ImageRef, InUse, Kind, Manifest, Repository
 from chalicelib.domain.images.names import RegistryPlace
-from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.errors import ConflictError, InputError, NotFoundError, OutdatedError, TransientError
 from chalicelib.parsers.images.manifests import parse_manifest
 from chalicelib.services.admission.admit_images import admit_images, keep_admission
@@ -55,11 +56,13 @@ LABELS = {
 
 class Word(msgspec.Struct, frozen=True):
     """The order that stands by all that people said. `action`: the id of the record by which it was given; `covers`:
-    what a release was given for at the least, `exploited`: what was known to be exploited then."""
+    what a release was given for at the least, `lets`: at the most, waived or not; `exploited`: what was known to be
+    exploited then."""
 
     order: Order
     action: str
     covers: frozenset[str] = frozenset()
+    lets: frozenset[str] = frozenset()
     exploited: frozenset[str] = frozenset()
 
     def releases(self, now: datetime) -> bool:
@@ -223,6 +226,8 @@ class Contested(Enforcing):
         ended only by `override`, and nothing is ordered over what was changed since it was `seen`."""
         self.moment += A_CALL
         before = {ref: self._order(ref) for ref in self.images}
+        known = [header for ref in self.images if (header := self.header_or_none(ref)) is not None]
+        stood = {h.ref: h.verdict.standing if h.verdict else VerdictSummary(Decision.PENDING) for h in known}
         outdated = seen is not None and self.facts(seen[0]) != seen[1].facts
         if (refused := self._refusal(request)) is not None:
             same = {ref: self._order(ref) for ref in self.images} == before
@@ -232,12 +237,12 @@ class Contested(Enforcing):
             return False
         assert not outdated, "ordered over what was changed since it was seen"
         for ref, former in before.items():
-            stands = self._order(ref)
-            if _identity(stands) == _identity(former):
+            stands, ended = self._order(ref), self._ended_at_once(ref)
+            if _identity(stands) == _identity(former) and ended is None:
                 continue
-            assert override or former is None or former.by == by, "ended an order of another person"
-            if stands is not None or not self._is_ending(ref):
-                self._heard(ref, stands, by)
+            assert override or former is None or former.owner == by, "ended an order of another person"
+            if stands is not None or ended is not None or not self._is_ending(ref):
+                self._heard(ref, stands, by, ended, stood[ref])
         for ref in self.images:
             if (header := self.header_or_none(ref)) is not None:
                 self._check_order(header)
@@ -247,6 +252,12 @@ class Contested(Enforcing):
         """Whether a release has ended by the order about an image of the index: it is told of, and recorded after
         that."""
         return any(isinstance(one, PendingReport) and one.ends for one in self.header(ref).pending)
+
+    def _ended_at_once(self, ref: ImageRef) -> Order | None:
+        header = self.header_or_none(ref)
+        notices = () if header is None or header.order is not None else header.notices
+        ends = [one.ends for one in notices if isinstance(one, PendingReport) and one.ends is not None]
+        return next((one for one in ends if one.at == self.moment), None)
 
     def _refusal(self, request: Callable[[], Any]) -> Exception | None:
         self.is_spoken_to = True
@@ -262,17 +273,31 @@ class Contested(Enforcing):
         header = self.header_or_none(ref)
         return None if header is None else header.order
 
-    def _heard(self, ref: ImageRef, order: Order | None, by: str) -> None:
+    def _has_got_worse(self, ref: ImageRef, former: VerdictSummary) -> bool:
+        """By the verdicts of its images, which it hears of later, whatever is ordered about them."""
+        images = [one for one in (self.header(ref), *self.below(ref)) if one.kind is Kind.IMAGE and one.verdict]
+        found = [one.verdict.standing for one in images if one.verdict is not None]
+        more = sum(one.critical for one in found) > former.critical or sum(one.kev for one in found) > former.kev
+        worse = any(one.decision.rank > former.decision.rank for one in found)
+        return (more or worse) and any(one.decision.closes_doors for one in found)
+
+    def _heard(self, ref: ImageRef, order: Order | None, by: str, ended: Order | None, stood: VerdictSummary) -> None:
+        """`ended`: a release that ended as it was put, because of what its giver could not know: `stood` is what the
+        image stood like for him."""
         record = [row.record for row in self.audit.of_chain(ref) if row.record.kind in ORDERS][-1]
-        wanted = ActionKind.ORDER_TAKEN_BACK if order is None else f"ORDER_{order.kind}"
+        said = order or ended
+        wanted = ActionKind.ORDER_TAKEN_BACK if said is None else f"ORDER_{said.kind}"
         assert (record.kind, record.actor) == (wanted, f"person:{by}"), "an order without its record"
         self.given.append((ref, record.kind, record.effect, record.wanted_at))
         self.met[f"said: {record.kind}"] += 1
+        if ended is not None:
+            assert self._has_got_worse(ref, stood), "a release that ended at once for nothing"
+            self.ends.append(ref)
         if order is None:
             self.words.pop(ref, None)
             return
-        covers = frozenset(self._closing(ref)) if order.kind is ActionType.RELEASE else frozenset()
-        self.words[ref] = Word(order, action_id(record), covers, frozenset(self._exploited(ref)))
+        covers, lets = frozenset(self._closing(ref)), frozenset(self._closing(ref, at_most=True))
+        self.words[ref] = Word(order, action_id(record), covers, lets, frozenset(self._exploited(ref)))
 
     def is_last_word(self, action: str) -> bool:
         """Of the id of an order: whether it is the one that stands, or ended the last one."""
@@ -339,9 +364,10 @@ class Contested(Enforcing):
         return over or bool(self._has_turned(word, ref, at_most=True))
 
     def _has_turned(self, word: Word, ref: ImageRef, *, at_most: bool) -> str:
+        """Why a release may have ended; not `at_most`: why it must have."""
         if self._exploited(ref) - word.exploited:
             return "a finding is exploited"
-        if self._closing(ref, at_most=at_most) - word.covers:
+        if self._closing(ref, at_most=at_most) - (word.covers if at_most else word.lets):
             return "another finding closes"
         later = [w for one in self.below(ref) if (w := self.words.get(one.ref)) and w.order.at >= word.order.at]
         return "an image was ordered" if any(w.order.kind is ActionType.QUARANTINE for w in later) else ""
@@ -377,7 +403,8 @@ class Contested(Enforcing):
 
     def check_doors(self, header: Header, why: str) -> None:
         """`why`: what closes them."""
-        said = answer_verdict(revoke_expired_waivers(header, self), weakest(images_behind(self.reads, header)))
+        now = revoke_expired_waivers(header, self)  # type: ignore[arg-type]
+        said = answer_verdict(now, weakest(images_behind(self.reads, header)))
         assert said.decision == Decision.QUARANTINE, f"/v1/verdict and the gate say {said.decision}: {why}"
         assert said.decision not in OPEN
         outcome = self.admit(header.ref)
@@ -403,15 +430,39 @@ class Contested(Enforcing):
             keep_admission(admission, CLUSTER, self)  # type: ignore[arg-type]
         return admission.outcome
 
+    def clock_comes(self) -> None:
+        self._check_ended_releases()
+        super().clock_comes()
+
+    def _check_ended_releases(self) -> None:
+        """The doors do not wait for the clock."""
+        for ref, word in self.words.items():
+            header = self.header(ref)
+            over = word.order.kind is ActionType.RELEASE and not word.releases(self.moment) and header.exists
+            if not over or header.order is None or not self.policies[-1].may_take_from(ref.repository):
+                continue
+            outcome = self.admit(ref)
+            closed = revoke_expired_waivers(header, self).decision.closes_doors  # type: ignore[arg-type]
+            assert closed is (outcome in (AdmissionOutcome.DENIED, AdmissionOutcome.GRACE)), (
+                "a release that is over opens"
+            )
+            self.met["a release was over"] += 1
+
     # ---- what must be so after each step, and at rest
 
     def check_now(self) -> None:
         known = [header for ref in self.images if (header := self.header_or_none(ref)) is not None]
         for header in known:
-            self.check_header(header)
+            if header.ref in self.words or self.random.random() < ASKED:
+                self.check_header(header)
         if self.random.random() < ASKED:
             # An index hears of its images by messages.
             assert disagreements(header for header in known if header.kind is Kind.IMAGE) == []
+
+    def check(self) -> None:
+        """What is told beside verdicts has no number, and comes twice after a crash."""
+        self.alerts = Counter({key: times for key, times in self.alerts.items() if key[1]})
+        super().check()
 
     def check_rest(self) -> None:
         self.check()

@@ -421,8 +421,9 @@ def turned_release(
     if until <= now:
         return None, f"its time was over at {until:%Y-%m-%d %H:%M} UTC"
     if order.released is None:
-        worse = order.standing is not None and header.verdict and header.verdict.standing.worse_than(order.standing)
-        if worse:
+        verdict, stood = header.verdict, order.standing
+        closes = verdict is not None and verdict.decision.closes_doors
+        if closes and stood is not None and verdict is not None and verdict.standing.worse_than(stood):
             return None, "the verdict is worse than the one that it was given against"
         return msgspec.structs.replace(order, until=until, released=_released(closing, now)), ""
     return _still_released(order, order.released, closing, now)

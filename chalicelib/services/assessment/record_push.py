@@ -171,17 +171,23 @@ def _release_tag(event: ImageAction, tag: str, header: Header, delivery: Deliver
 
 
 def _stored_elsewhere(event: ImageAction, delivery: Delivery, context: Context) -> None:
-    """Archived or restored: what counts is the state the registry shows, not the order of the events."""
+    """Archived or restored: what counts is the state the registry shows, not the order of the events. An index that was
+    archived before it was read tells its images when it is restored."""
     detail = _described(event.ref, context)
     stored = context.table.read_headers([event.ref]).get(event.ref)
     manifest = _manifest(event.ref, stored, context)
+    tells = manifest is not None or not delivery.fresh
+    children = _children(event.ref, stored, manifest, context) if tells else {}
+    manifest = _bounded(event.ref, children, manifest, context)
     _tell_of_manifest(event, stored, manifest, context)
 
     def change(header: Header) -> Header:
         known = _facts(header, event, detail, manifest)
         return known if known.existence_at is not None else msgspec.structs.replace(known, exists=True)
 
-    change_header(event.ref, change, delivery, context, stored)
+    header = change_header(event.ref, change, delivery, context, stored)
+    if tells:
+        _adopt_all(header, children, delivery, context)
 
 
 # ---- what the registry says

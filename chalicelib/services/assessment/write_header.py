@@ -216,7 +216,8 @@ def send_refresh(ref: ImageRef, due_at: datetime | None, source: Source | None, 
 
 
 CONFLICTS = 10
-LOOK_AGAIN_SECONDS, INDEXES_TURN_SECONDS = 5.0, 600.0
+LOOK_AGAIN_SECONDS, LONGEST_DELAY_SECONDS = 5.0, 900.0
+INDEXES_TURN_SECONDS, LATEST_TURN_SECONDS = 600.0, 6 * 3600.0
 
 
 class Attempt:
@@ -441,13 +442,16 @@ def _needs(index: Header) -> tuple[object, ...]:
 
 
 def _await_indexes(image: Header, context: Context, *, quiet: bool) -> None:
-    """What is to be quarantined waits while an index needs it, and each index takes its verdict soon. They do not wake
-    it one by one, or each would have it read all the others: it looks again itself, less and less often."""
+    """What is to be quarantined waits while an index needs it, and each index takes its verdict: soon, or late where
+    messages come late (an outage of hours), or never where one of them could not be read. They do not wake it one by
+    one, or each would have it read all the others: it looks again itself, less and less often."""
     turned_at = max(at for at in (image.verdict and image.verdict.decided_at, image.order and image.order.at) if at)
     age = (context.clock.now() - turned_at).total_seconds()
-    indexes = indexes_of(image, context) if age < INDEXES_TURN_SECONDS else ()
-    if any(index.exists and index.decision is not Decision.QUARANTINE for index in indexes):
-        context.outbox.send("scans", Decide(image.ref, "index", quiet=quiet), max(LOOK_AGAIN_SECONDS, age))
+    indexes = indexes_of(image, context) if age < LATEST_TURN_SECONDS else ()
+    all_turn = age < INDEXES_TURN_SECONDS or all(index.children for index in indexes)
+    if all_turn and any(index.exists and index.decision is not Decision.QUARANTINE for index in indexes):
+        delay = min(max(LOOK_AGAIN_SECONDS, age), LONGEST_DELAY_SECONDS)
+        context.outbox.send("scans", Decide(image.ref, "index", quiet=quiet), delay)
 
 
 def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: Context) -> Header:

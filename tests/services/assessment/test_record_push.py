@@ -573,6 +573,20 @@ def test_an_archive_and_a_restore_are_recorded_as_the_registry_shows_them_and_lo
     assert story.header(ref(1)).activated_at == START + timedelta(seconds=900)
 
 
+def test_an_index_that_was_archived_before_it_was_read_tells_its_images_when_it_is_restored():
+    """Else nobody knows that they run where it runs."""
+    story = index_of(Registry(1, 9), Child(ref(1).digest))
+    story.push(1, 1)
+    story.images[ref(9)].change(storage=StorageStatus.ARCHIVED)
+    manifest = story.manifests.pop(ref(9))
+    story.push(9, 2, "v1", media_type=INDEX)
+    assert story.header(ref(9)).kind_read is False
+    story.manifests[ref(9)] = manifest
+    story.images[ref(9)].change(storage=StorageStatus.ACTIVE, activated_at=START + timedelta(seconds=900))
+    story.receive(action(ref(9), "UPDATE_STORAGE_CLASS", 900, target_storage_class="STANDARD", media_type=INDEX))
+    assert story.header(ref(1)).parents == (ref(9).digest,)
+
+
 def test_a_restored_image_is_pending_until_it_was_scanned_again_and_keeps_its_verdict():
     story = Story()
     scanned = story.head.scan.scanned_at

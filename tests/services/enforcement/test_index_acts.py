@@ -85,6 +85,25 @@ def test_where_the_policy_observes_an_image_is_decided_again_when_the_order_abou
         assert (act.kind, act.held.why) == (ActionType.QUARANTINE, Holding.OBSERVE)
 
 
+def test_an_image_is_decided_again_however_late_its_index_hears_of_it() -> None:
+    story = Fleet(rules=[])
+    story.change_policy(mode="observe")
+
+    def handle_those_of_the_image() -> None:
+        for envelope in [e for e in story.envelopes if getattr(e.body, "ref", None) == AMD64]:
+            story.finish(story.work_on([envelope]))
+
+    handle_those_of_the_image()
+    story.moment += timedelta(hours=1)
+    handle_those_of_the_image()
+    assert (story.header(AMD64).act, story.header(INDEX_OF_BOTH).decision) == (None, Decision.ALLOW)
+    story.wait()
+    for image in (AMD64, INDEX_OF_BOTH):
+        act = story.header(image).act
+        assert act is not None
+        assert act.held.why is Holding.OBSERVE
+
+
 def test_an_index_is_released_as_soon_as_it_was_quarantined_with_its_images() -> None:
     story = Fleet(rules=[])
     quarantine_image(INDEX_OF_BOTH, "oncall", "found in the wild", story)

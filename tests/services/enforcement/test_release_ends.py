@@ -9,6 +9,8 @@ import pytest
 
 from chalicelib.domain.audit.action import ActionRecord
 from chalicelib.domain.headers.pending_action import ActionType
+from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ParameterError
 from chalicelib.services.enforcement.give_order import Given, Terms, quarantine_image, release_image
 from tests.services.enforcement.test_enforce_verdict import ACTIVE, ARCHIVED, CRITICAL, Acting
@@ -46,6 +48,18 @@ def ends(story: Acting) -> list[ActionRecord]:
 def finds(story: Acting, number: int, **changes: Any) -> None:
     story.receive(story.one.flaw(number, **{"severity": CRITICAL, **changes}))
     story.drain()
+
+
+def test_a_release_stands_where_what_came_since_closes_no_door() -> None:
+    story = Acting(rules=[])
+    story.receive(story.one.flaw(1, severity=Severity.MEDIUM))
+    quarantine_image(story.ref, "ann", "a leaked key", story)
+    story.drain()
+    story.change_policy()
+    story.moment += timedelta(minutes=2)
+    give(story)
+    assert story.head.verdict is not None
+    assert (story.head.verdict.decision, stands(story)) == (Decision.WARN, True)
 
 
 def test_a_release_ends_at_its_time_is_recorded_told_and_the_image_taken_again() -> None:
