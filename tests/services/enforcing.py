@@ -15,9 +15,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.adapters.dynamodb.schema import shard_of
-from chalicelib.adapters.table.audit_queries import AuditQueries
 from chalicelib.domain.audit.action import ActionRecord
-from chalicelib.domain.audit.chain import Chain
 from chalicelib.domain.enforcement.enforcement import is_ordered, wanted
 from chalicelib.domain.enforcement.fuse import share_of
 from chalicelib.domain.enforcement.repository_policy import canonical, has_statement, with_statement
@@ -29,9 +27,7 @@ from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.audit.verify_audit import verify_chain
-from tests.fakes.audit import FakeAudit
 from tests.fakes.policies import statement
-from tests.fakes.table import FakeTable
 from tests.services.aws_model import Image
 from tests.services.lockstep import turn
 from tests.services.multi_arch import Index, as_index
@@ -70,8 +66,6 @@ class Enforcing(World):
     def __init__(self, make_table: Callable[[Callable[[], datetime]], Any], seed: int = 0) -> None:
         super().__init__(make_table, seed)
         self.acts = WatchedActs(self)
-        fake = isinstance(self.stored, FakeTable)
-        self.audit: Any = FakeAudit(self.stored.actions) if fake else AuditQueries(self.stored._dynamo)
         self.former = Former()
         self.taken: dict[tuple[ImageRef, str], datetime] = {}
         self.spent: dict[ImageRef, tuple[datetime, int]] = {}
@@ -86,10 +80,6 @@ class Enforcing(World):
         turn("find_action")
         row = self.audit.find(text)
         return row.record if row else None
-
-    def actions(self, chain: Chain) -> Any:
-        turn("actions")
-        return self.audit.of_chain(chain)
 
     def describe_image(self, ref: ImageRef) -> Any:
         return as_index(super().describe_image(ref), self.images[ref])

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.adapters.dynamodb.schema import shard_of
+from chalicelib.adapters.table.audit_queries import AuditQueries
 from chalicelib.domain.assessment.conclusion import count_open
 from chalicelib.domain.assessment.merge import ABSENT, CLOSED
 from chalicelib.domain.audit.action import ActionRecord, action_id
@@ -125,7 +126,8 @@ class World:
         self.rules: Any = self
         self.replication: Any = NoReplication()
         self.queries: Any = self
-        self.audit: Any = FakeAudit(getattr(self.stored, "actions", {}))
+        fake = hasattr(self.stored, "actions")
+        self.audit: Any = FakeAudit(self.stored.actions) if fake else AuditQueries(self.stored._dynamo)
         self.acts: Any = WorldActs(self)
         self.keeper: Any = WorldKeeper(self)
         self.runtime: Any = FakeRuntime(self.now)
@@ -247,7 +249,7 @@ class World:
 
     def actions(self, chain: Chain) -> Any:
         turn("actions")
-        return FakeAudit(self.stored.actions).of_chain(chain)
+        return self.audit.of_chain(chain)
 
     def find_action(self, text: str) -> ActionRecord | None:
         turn("find_action")

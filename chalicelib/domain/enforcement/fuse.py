@@ -143,9 +143,17 @@ class Fuse(msgspec.Struct, frozen=True):
         return mine + slot.images <= share_of(limit)
 
     def _wait_for_share(self, slot: FuseSlot) -> Fuse:
-        if any(t.key == slot.key for t in self.over_share) or len(self.over_share) >= MOST_OVER_SHARE:
+        """One that is refused again, an hour later, goes on waiting from then on."""
+        former = next((t for t in self.over_share if t.key == slot.key), None)
+        if former is not None:
+            if slot.at - former.at < WINDOW / 2:
+                return self
+            waiting = tuple(slot if t is former else t for t in self.over_share)
+        elif len(self.over_share) >= MOST_OVER_SHARE:
             return self
-        return msgspec.structs.replace(self, over_share=(*self.over_share, slot))
+        else:
+            waiting = (*self.over_share, slot)
+        return msgspec.structs.replace(self, over_share=waiting)
 
     def first_over_share(self, key: str) -> FuseSlot | None:
         """The first of its repository that waits for the share: by it people are told."""

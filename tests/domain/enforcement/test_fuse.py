@@ -121,6 +121,18 @@ def test_what_a_person_has_counted_passes_even_where_it_has_blown_for_a_day_and_
     assert [t.key for t in fuse.reset("oncall", NOW).expect(1, "policy", NOW).uncounted] == []
 
 
+def test_what_is_refused_its_share_once_more_is_still_shown_as_waiting_and_sent_by_a_reset() -> None:
+    again = NOW + timedelta(minutes=61)
+    fuse, _ = Fuse().take(of("a", 1), 2, NOW - timedelta(minutes=1))
+    fuse, _ = fuse.take(of("a", 2), 2, NOW)
+    fuse, passed = fuse.take(of("a", 3), 2, again)
+    assert passed
+    refused, passed = fuse.take(of("a", 2), 2, again)
+    assert not passed
+    assert of("a", 2) in refused.as_of(again + timedelta(minutes=45)).waiting_keys
+    assert refused.take(of("a", 2), 2, again + timedelta(minutes=1))[0] == refused, "a message that comes twice"
+
+
 def test_a_plan_has_one_count_at_a_time() -> None:
     fuse = Fuse().expect(2, "policy", NOW).expect(3, "waiver/a", NOW)
     assert fuse.left == 5
