@@ -267,6 +267,8 @@ class Enforcing(World):
         limit = self.policies[-1].quarantine.max_per_hour
         there = [one for one in self.images.values() if one.ref.home == ref.home and one.current.exists]
         images = sum(one.current.storage is ACTIVE for one in there) if whole else 1
+        if not images:  # a Deny of what is archived takes nothing away
+            return
         at, former = self.spent.get(ref, (self.moment, 0))
         self.spent[ref] = self.moment, max(images, former if at > self.moment - HOUR else 0)
         lately = {ref: images for ref, (at, images) in self.spent.items() if at > self.moment - HOUR}

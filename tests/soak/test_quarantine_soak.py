@@ -18,5 +18,5 @@ pytestmark = [
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_people_do_quarantine_holds(part: int, record_property: Callable[[str, object], None]) -> None:
-    met = run(HISTORIES, steps=STEPS * (1 + part % 2))
+    met = run(HISTORIES, part, STEPS * (1 + part % 2))
     record_property("counted", f"people against enforcement, soak, part {part + 1} of {PARTS}: {said(met)}")

@@ -211,8 +211,10 @@ def _about_findings(
     counted = [f for f, found in zip(matched, excuses, strict=True) if not found]
     left_out = [f for f, found in zip(matched, excuses, strict=True) if found]
     if compiled.enough(len(counted)):
-        outdone = _ids([w for f in counted for w in book.outdone(f, rule.id)])
-        return _matched(rule, counted, excusing, outdone, policy.ratings), counted, left_out
+        outdone = [w for f in counted for w in book.outdone(f, rule.id)]
+        for waiver in outdone:
+            ticker.at(waiver.expires_at)
+        return _matched(rule, counted, excusing, _ids(outdone), policy.ratings), counted, left_out
     excused = excusing and compiled.enough(len(matched))
     return _excused(rule, excusing, ticker) if excused else None, counted, left_out
 

@@ -425,6 +425,15 @@ def test_a_waiver_excuses_until_the_second_it_expires() -> None:
     assert (after.verdict.decision, after.verdict.reasons[0].waived) == (Decision.BLOCK, ())
 
 
+def test_a_waiver_that_exploitation_has_outdone_is_named_until_the_second_it_expires() -> None:
+    rules, given_ = policy({"severity": "HIGH"}), waiver(vulnerability_id="CVE-2024-1")
+    before = decide(SCANNED, [finding(kev=True)], rules, [given_], NOW)
+    assert before.verdict.reasons[0].detail.endswith("excused no more by w-1")
+    assert before.decide_at == NOW + DAY
+    after = decide(SCANNED, [finding(kev=True)], rules, [given_], NOW + DAY)
+    assert after.verdict.reasons[0].detail == "1 finding matched"
+
+
 def test_a_waiver_excuses_some_and_the_rule_counts_the_rest() -> None:
     findings = [
         finding(),

@@ -273,7 +273,7 @@ def test_a_run_in_which_the_worker_of_an_archive_died_before_its_look_and_nothin
     machine.teardown()
 
 
-@pytest.mark.parametrize(("machine", "runs"), [(Protocol, 200), (Basic, 150), (Switching, 150)])
+@pytest.mark.parametrize(("machine", "runs"), [(Protocol, 120), (Basic, 90), (Switching, 90)])
 def test_whatever_happens_the_end_equals_the_source_on_dynamodb(
     machine: type[Protocol],
     runs: int,

@@ -36,7 +36,7 @@ from tests.services.multi_arch import Index
 
 __all__ = ["dynamo"]
 
-HISTORIES, PARTS, STEPS = 2_000, 4, 15
+HISTORIES, PARTS, STEPS = 1_000, 4, 15
 ON_DYNAMODB = 10
 MULTI_ARCH = 0.5
 """The share of histories with indexes."""
