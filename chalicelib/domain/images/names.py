@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from chalicelib.domain.images.image import (
+    ACCOUNT,
     DIGEST,
     PARTITIONS,
     PUBLIC_REGION,
@@ -22,8 +23,6 @@ from chalicelib.domain.images.image import (
     Source,
     partition,
 )
-
-_ACCOUNT = re.compile(r"[0-9]{12}")
 
 
 class RegistryPlace(msgspec.Struct, frozen=True, order=True):
@@ -40,7 +39,7 @@ class RegistryPlace(msgspec.Struct, frozen=True, order=True):
     def parse(cls, text: str) -> RegistryPlace:
         """From what `str` makes. Raises ValueError."""
         account, slash, region = text.rpartition("/")
-        if (slash and not _ACCOUNT.fullmatch(account)) or not REGION.fullmatch(region):
+        if (slash and not ACCOUNT.fullmatch(account)) or not REGION.fullmatch(region):
             raise ValueError(f"{text!r} is neither a Region (eu-west-1) nor 111122223333/eu-west-1")
         return cls(region, account or None)
 

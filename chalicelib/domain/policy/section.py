@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.domain.channels.channel import ChannelName
 from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.image import ACCOUNT, REGION
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.condition import Match
 from chalicelib.domain.policy.operand import ConditionPart, CountTest, Days, Glob, GlobList
@@ -189,8 +190,27 @@ class Scanning(ConditionPart, frozen=True):
     daily_budget: Annotated[int, Meta(ge=0, le=100_000)] = 1_000
 
 
+class ExpectedCopies(ConditionPart, frozen=True):
+    """What a destination (its Region, and its account where several are copied to) has fewer of than the source: the
+    `keep` newest images of a repository alone, or what a lifecycle policy of its own leaves."""
+
+    region: Annotated[str, Meta(extra_json_schema={"pattern": f"^{REGION.pattern}$"})]
+    registry: Annotated[str, Meta(extra_json_schema={"pattern": f"^{ACCOUNT.pattern}$"})] | UnsetType = UNSET
+    repository: Glob | GlobList = ("*",)
+    keep: Annotated[int, Meta(ge=1, le=100_000)] | UnsetType = UNSET
+    lifecycle: Literal["differs"] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if not REGION.fullmatch(self.region):
+            raise ValueError(f"region {self.region!r} is no Region of AWS")
+        if self.registry is not UNSET and not ACCOUNT.fullmatch(self.registry):
+            raise ValueError("registry is an account of 12 digits")
+        if self.keep is UNSET and self.lifecycle is UNSET:
+            raise ValueError("expects no less than replication brings; say `keep: 10` or `lifecycle: differs`")
+
+
 class Replication(ConditionPart, frozen=True):
-    """How soon a copy must be there, and what of it is compared."""
+    """How soon a copy must be there, what of it is compared, and which destinations have fewer images."""
 
     within_minutes: Minutes = 30
     check: Annotated[tuple[Literal["digest", "tags", "verdict"], ...], Meta(min_length=1)] = (
@@ -198,6 +218,7 @@ class Replication(ConditionPart, frozen=True):
         "tags",
         "verdict",
     )
+    destinations: Annotated[tuple[ExpectedCopies, ...], Meta(max_length=100)] = ()
 
 
 class Alerts(ConditionPart, frozen=True):

@@ -17,20 +17,34 @@ _SHOWN = 300
 
 
 def compose_replication_alert(
-    home: Repository, replicas: Sequence[Replica], blind: Mapping[Destination, str], done: Sequence[str], now: datetime
+    home: Repository,
+    replicas: Sequence[Replica],
+    blind: Mapping[Destination, str],
+    ended: Mapping[Destination, int],
+    done: Sequence[str],
+    now: datetime,
 ) -> Alert:
     """One alert for what a look at one repository has found. `blind`: destinations that cannot be looked at any more,
-    and why. `done`: what was done about copies that people could still have."""
+    and why. `ended`: those that no rule names any more, with the number of copies there. `done`: what was done about
+    copies that people could still have."""
     ordered = sorted(replicas, key=lambda r: (Note.PASSES not in r.notes, r.status, r.ref.digest, r.destination))
     lines = [f"{sanitize(_name(r), 100)} at {r.destination}: {words(r)}" for r in ordered]
     unseen = [f"{place} cannot be looked at: {sanitize(why, _SHOWN)}" for place, why in blind.items()]
+    uncovered = [
+        f"no rule copies it to {place} any more: the {n} {'copy' if n == 1 else 'copies'} there stay as they are"
+        for place, n in ended.items()
+    ]
     return Alert(
         event=REPLICATION,
-        title=_title(home, ordered, blind),
+        title=_title(home, ordered, blind, ended),
         at=now,
         repository=home.name,
-        notes=(*unseen, *some_of(lines, NAMED), *done),
-        what_to_do=(*remedies(home, ordered), f"All copies of it: lazaretto replication {home.name}"),
+        notes=(*unseen, *uncovered, *some_of(lines, NAMED), *done),
+        what_to_do=(
+            *remedies(home, ordered),
+            *(f"To copy it there again: a replication rule of {home.registry} in {home.region} to {p}" for p in ended),
+            f"All copies of it: lazaretto replication {home.name}",
+        ),
     )
 
 
@@ -49,8 +63,11 @@ def remedies(home: Repository, replicas: Sequence[Replica]) -> tuple[str, ...]:
         if allowed is not None and False in (allowed.replicate, allowed.create):
             let_in = f"allow account {home.registry} ecr:ReplicateImage and ecr:CreateRepository"
             found[f"To let it in: {let_in} in the registry policy of {place}"] = None
-        uncopied = {Note.OLDER_THAN_RULE, Note.NEVER_TAKEN_UP} & {*replica.notes}
-        if replica.status in (ReplicaStatus.MISSING, ReplicaStatus.FAILED) or uncopied:
+        if Note.LIFECYCLE in replica.notes:
+            fewer = f"{{region: {place.region}, repository: {home.name}, lifecycle: differs}}"
+            found[f"To keep it there: change the lifecycle policy of {home.name} at {place}"] = None
+            found[f"To expect fewer there: `replication: {{destinations: [{fewer}]}}` in the policy"] = None
+        if _is_mended_by_backfill(replica):
             found[f"To copy it: {backfill_command(home, place)}"] = None
         if Note.ARCHIVED in replica.notes:
             copy = place.repository(home).image(replica.ref.digest)
@@ -62,6 +79,15 @@ def remedies(home: Repository, replicas: Sequence[Replica]) -> tuple[str, ...]:
         if replica.holder is not None:
             found[f"To free the tag at {place}: make tags mutable there, or delete {replica.holder}"] = None
     return tuple(found)[:NAMED]
+
+
+def _is_mended_by_backfill(replica: Replica) -> bool:
+    """Not where the source itself is archived, nor what the destination expires again."""
+    notes = {*replica.notes}
+    if {Note.SOURCE_ARCHIVED, Note.NOT_KEPT, Note.LIFECYCLE} & notes:
+        return False
+    absent = replica.status in (ReplicaStatus.MISSING, ReplicaStatus.FAILED)
+    return absent or bool({Note.OLDER_THAN_RULE, Note.NEVER_TAKEN_UP} & notes)
 
 
 def backfill_command(home: Repository, place: Destination) -> str:
@@ -83,10 +109,14 @@ def _allowance_words(replica: Replica) -> str:
     return f"the registry policy there {replicate} ecr:ReplicateImage and {create} ecr:CreateRepository"
 
 
-def _title(home: Repository, replicas: Sequence[Replica], blind: Mapping[Destination, str]) -> str:
+def _title(
+    home: Repository, replicas: Sequence[Replica], blind: Mapping[Destination, str], ended: Mapping[Destination, int]
+) -> str:
     passing = sum(Note.PASSES in r.notes for r in replicas)
     if passing:
         return sanitize(f"Replication: {passing} of {home.name} kept from people here, and open elsewhere", 150)
+    if not replicas and not blind:
+        return sanitize(f"Replication: no rule copies {home.name} to {', '.join(map(str, ended))} any more", 150)
     if not replicas:
         return sanitize(f"Replication: copies at {', '.join(map(str, blind))} cannot be looked at", 150)
     kinds = {r.status for r in replicas}
@@ -115,6 +145,8 @@ def _status_words(replica: Replica) -> str:
             return _tag_words(replica)
         case ReplicaStatus.NOT_CONFIGURED if Note.NO_RULE in replica.notes:
             return "no rule copies it there any more"
+        case ReplicaStatus.NOT_CONFIGURED if Note.CAME_FROM in replica.notes:
+            return "not there; it came from there, and ECR copies nothing back"
         case ReplicaStatus.NOT_CONFIGURED:
             return "pushed before there was a rule; a backfill copies it"
     return f"it cannot be looked at there; {_unseen_words(replica)}"
@@ -133,6 +165,10 @@ def _missing_words(replica: Replica) -> str:
         return f"{len(replica.lacking)} of the images it is made of are not there"
     if Note.SOURCE_ARCHIVED in replica.notes:
         return "not there: the source is archived, and nothing is copied from the archive"
+    if Note.NOT_KEPT in replica.notes:
+        return "not there: the policy expects fewer images there"
+    if Note.LIFECYCLE in replica.notes:
+        return "not there: the lifecycle policy of the repository there expires it"
     if Note.EXPIRED in replica.notes:
         return "not there: ECR has copied it, and it was taken away since"
     if Note.NEVER_TAKEN_UP in replica.notes:

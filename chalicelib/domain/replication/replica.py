@@ -46,7 +46,8 @@ class Note(StrEnum):
     `stale.after_days`. VERDICT_DIFFERS; PASSES: it can be had there, and not at the source. UNDELETED: what is
     deleted at the source is to be deleted there, and was not: the image (EXTRA), or a tag of it. UNREPORTED: ECR
     would not say how far it got. NEVER_TAKEN_UP: ECR knows nothing of it, although there was a rule: what came here
-    by replication itself is not copied on.
+    by replication itself is not copied on; CAME_FROM: it came from that destination, which needs no copy back.
+    NOT_KEPT: the policy expects fewer images there; LIFECYCLE: the lifecycle policy there expires it.
     """
 
     LATE = "late"
@@ -66,6 +67,20 @@ class Note(StrEnum):
     NEVER_TAKEN_UP = "never-taken-up"
     UNDELETED = "not-deleted"
     NEVER_SCANNED = "never-scanned"
+    CAME_FROM = "came-from-there"
+    NOT_KEPT = "not-kept"
+    LIFECYCLE = "lifecycle"
+
+
+NOT_OWED = {Note.OLDER_THAN_RULE, Note.CAME_FROM, Note.NOT_KEPT, Note.LIFECYCLE}
+"""What is not there, and replication does not bring."""
+
+
+class Cause(StrEnum):
+    """What keeps many copies away at once: it is told by destination, and not by copy."""
+
+    POLICY = "POLICY"
+    LIFECYCLE = "LIFECYCLE"
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -105,24 +120,27 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         an alarm whatever the status."""
         words = [note.value for note in (Note.ARCHIVED, Note.PASSES, Note.NEVER_SCANNED) if note in self.notes]
         absent = self.status in (ReplicaStatus.FAILED, ReplicaStatus.MISSING)
-        lacking = absent and Note.SOURCE_ARCHIVED not in self.notes
+        lacking = absent and not {Note.SOURCE_ARCHIVED, Note.NOT_KEPT} & {*self.notes}
         unsent = self.status is ReplicaStatus.UNREADABLE and Note.NEVER_TAKEN_UP in self.notes
         untagged = self.status is ReplicaStatus.TAGS_DIFFER and (bool(self.tags) or Note.UNDELETED in self.notes)
         late = self.status in (ReplicaStatus.IN_PROGRESS, ReplicaStatus.EXTRA) and Note.LATE in self.notes
         return " ".join([*([self.status.value] if lacking or unsent or untagged or late else []), *words])
 
     @property
-    def is_refused(self) -> bool:
-        """Whether the registry policy of the destination does not let it in."""
+    def cause(self) -> Cause | None:
+        """POLICY: the registry policy of the destination does not let it in. LIFECYCLE: the lifecycle policy of the
+        repository there expires it. None: its own."""
+        if Note.LIFECYCLE in self.notes:
+            return Cause.LIFECYCLE
         if self.status is not ReplicaStatus.FAILED or self.allowance is None:
-            return False
-        return False in (self.allowance.replicate, self.allowance.create)
+            return None
+        return Cause.POLICY if False in (self.allowance.replicate, self.allowance.create) else None
 
     @property
     def is_owed(self) -> bool:
-        """Whether replication still has to bring it, or all of it: not what is older than the rule, which a person may
-        have copied by a backfill."""
-        return not self.status.there and Note.OLDER_THAN_RULE not in self.notes
+        """Whether replication still has to bring it, or all of it: a person may have what is older than the rule copied
+        by a backfill."""
+        return not self.status.there and not NOT_OWED & {*self.notes}
 
     @property
     def settled(self) -> bool:

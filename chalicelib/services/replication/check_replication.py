@@ -72,7 +72,7 @@ def check_replication(message: SweepRepository, context: Context, *, receives: i
     paths = {place.path for place in blind}
     # A destination that can be looked at again, and then cannot, is announced anew.
     announced = [said for said in (state.announced if state else ()) if said.partition(" ")[0] in paths]
-    kept = store_copies(digests, ends, context, tries, blind, announced)
+    kept = store_copies(digests, ends, context, tries, blind, _ended(ends), announced)
     if kept.after is not None:
         context.outbox.send("sweeps", msgspec.structs.replace(message, after=kept.after, attempt=0))
         return
@@ -118,6 +118,13 @@ def _headers(home: Repository, context: Context) -> dict[str, Header]:
 
 def _blind(ends: Ends) -> dict[Destination, str]:
     return {s.destination: s.unread for s in ends.sights if s.unread is not None and s.gone_at is None}
+
+
+def _ended(ends: Ends) -> dict[Destination, int]:
+    """How many copies are at destinations that a rule named at the last check, and none names any more."""
+    ended = [s.destination for s in ends.sights if s.gone_at == ends.at]
+    counts = {place: sum(there == place for _, there in ends.known) for place in ended}
+    return {place: n for place, n in counts.items() if n and not ends.deleted}
 
 
 def _drop_gone(ends: Ends, context: Context) -> set[tuple[str, Destination]]:

@@ -7,7 +7,7 @@ copy on its way, and not one without a source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -15,10 +15,11 @@ import msgspec
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState, StorageStatus
 from chalicelib.domain.policy.policy import Policy
-from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus, with_notes
+from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus, with_notes, without_note
 from chalicelib.domain.replication.replica_case import Copies, ReplicaCase, Reports, judge
 from chalicelib.domain.replication.replica_verdict import is_scannable, weighed
 from chalicelib.domain.replication.rules import Allowance, Destination, DestinationAccess, allowance
+from chalicelib.domain.retention.kept_copies import expected_copies, expired_there, is_expected
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports.answers import answered
 from chalicelib.services.ports.context import Context
@@ -104,6 +105,8 @@ class _Judging:
         self.referrers: dict[str, tuple[str, ...]] = {}
         self.reports = self.scans = 0
         self.allowances: dict[Destination, Allowance | None] = {}
+        self.sent_here: dict[Destination, frozenset[str]] = {}
+        self.expired: dict[Destination, Collection[str]] = {}
         # A check of one image does not know the tags of the others.
         tags = {tag for image in ends.source.values() for tag in image.tags}
         self.source_tags = tags if ends.changed_at is None else None
@@ -125,7 +128,7 @@ class _Judging:
             ):
                 continue
             if case.needs_report and case.stands and case.former is not None and not _is_asked_again(case.former, case):
-                found.append(self._weighed(case.former, case))
+                found.append(self._weighed(self._explained(case.former, case), case))
                 continue
             if case.needs_report:
                 if not asked.done:
@@ -174,9 +177,42 @@ class _Judging:
         """The mutability of tags is read only where one is missing."""
         found = judge(case)
         if not found.tags or case.copies.mutability is not None:
-            return found
+            return self._explained(found, case)
         mutability = answered(lambda: self.context.replication.mutability(case.copies.home))
         return found if mutability is None else judge(self._with_copies(case, mutability=mutability))
+
+    def _explained(self, found: Replica, case: ReplicaCase) -> Replica:
+        """With the reason why the destination does not have what ECR had copied, or never took up."""
+        if Note.NEVER_TAKEN_UP in found.notes and self._came_from(case):
+            return msgspec.structs.replace(found, status=ReplicaStatus.NOT_CONFIGURED, notes=(Note.CAME_FROM,))
+        found = without_note(without_note(found, Note.NOT_KEPT), Note.LIFECYCLE)
+        if Note.EXPIRED not in found.notes:
+            return found
+        why = self._taken_away(case)
+        return found if why is None else with_notes(found, why)
+
+    def _came_from(self, case: ReplicaCase) -> bool:
+        """Two Regions that replicate both ways: what came from there is not copied back, and is not missed there."""
+        home, place = self.ends.home, case.sight.destination
+        if place not in self.sent_here:
+            there, here = place.repository(home), Destination(home.registry, home.region)
+            known = self.context.replicas.of(there)
+            self.sent_here[place] = frozenset(digest for digest, sent_to in known if sent_to == here)
+        return case.ref.digest in self.sent_here[place]
+
+    def _taken_away(self, case: ReplicaCase) -> Note | None:
+        ends, place = self.ends, case.sight.destination
+        if ends.changed_at is not None:  # one image alone does not tell which are the newest
+            former = case.former.notes if case.former is not None else ()
+            return next((note for note in (Note.NOT_KEPT, Note.LIFECYCLE) if note in former), None)
+        entry = expected_copies(place, ends.home.name, self.policy.replication)
+        if not is_expected(case.ref.digest, entry, ends.source, ends.here):
+            return Note.NOT_KEPT
+        if place not in self.expired:
+            settings = answered(lambda: self.context.replication.settings(case.copies.home))
+            text = settings.lifecycle if settings is not None else None
+            self.expired[place] = expired_there(text, ends.source, case.copies.images, ends.here, ends.at)
+        return Note.LIFECYCLE if case.ref.digest in self.expired[place] else None
 
     def _with_copies(self, case: ReplicaCase, **known: object) -> ReplicaCase:
         copies = self.copies[case.sight.destination] = msgspec.structs.replace(case.copies, **known)

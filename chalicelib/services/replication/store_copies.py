@@ -6,7 +6,7 @@ alert tells of all that one look has found, once for each image, destination and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 import msgspec
@@ -17,7 +17,7 @@ from chalicelib.domain.enforcement.enforcement import closes_copies, is_mirrored
 from chalicelib.domain.headers.header import Rules
 from chalicelib.domain.images.image import Repository, StorageStatus
 from chalicelib.domain.replication.alert import REPLICATION, compose_replication_alert
-from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replica import Cause, Replica
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
@@ -31,13 +31,15 @@ def announce_copies(
     home: Repository,
     replicas: Sequence[Replica],
     blind: Blind,
+    ended: Mapping[Destination, int],
     done: Sequence[str],
     tries: int,
     context: Context,
     announced: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """`blind`: destinations that cannot be looked at, and why; `announced` of them as `ReplicationState` keeps it, and
-    it is returned with what was announced now. `tries`: how often the message has come, from 0."""
+    it is returned with what was announced now. `ended`: destinations that no rule names any more, since now, with the
+    number of copies. `tries`: how often the message has come, from 0."""
     policy, now = context.rules.current().policy, context.clock.now()
     if not any(hears(route, REPLICATION, home.name) for route in policy.notify):
         return tuple(announced)
@@ -47,15 +49,16 @@ def announce_copies(
     untold = {p: why for p, why in blind.items() if p.path not in silent}
     unseen = {p: why for p, why in untold.items() if _is_ours(_blind_record(home, p, now), tries, context)}
     news = [r for r in replicas if r.alarm and r.announced != r.alarm]
-    unannounced = [*(r for r in news if not r.is_refused), *_first_refused(home, news, tries, now, context)]
+    unannounced = [*(r for r in news if r.cause is None), *_first_of_cause(home, news, tries, now, context)]
     if unannounced:
         # An hour later the next sweep announces what a dead worker did not.
-        subject, mark = f"repository/{home.path}", _mark(unannounced, {})
+        subject, mark = f"repository/{home.path}", _mark(unannounced, ())
         if not _is_ours(_failed(subject, mark, hour, _reason(unannounced), now), tries, context):
             unannounced = []
-    if unannounced or unseen:
-        alert = compose_replication_alert(home, unannounced, unseen, done, now)
-        key = AlertKey(f"ALERT#{_mark(unannounced, unseen)}", hour, subject=f"repository/{home.path}")
+    uncovered = {p: n for p, n in ended.items() if _is_ours(_ended_record(home, p, now), tries, context)}
+    if unannounced or unseen or uncovered:
+        alert = compose_replication_alert(home, unannounced, unseen, uncovered, done, now)
+        key = AlertKey(f"ALERT#{_mark(unannounced, {*unseen, *uncovered})}", hour, subject=f"repository/{home.path}")
         announce(alert, key, context)
     for replica in news:
         context.replicas.store_delivered(msgspec.structs.replace(replica, announced=replica.alarm))
@@ -71,18 +74,22 @@ def _is_recent(said: str, now: datetime) -> bool:
     return bool(day) and date.fromisoformat(day) > now.date() - BLIND_TOLD_EVERY
 
 
-def _first_refused(
+def _first_of_cause(
     home: Repository, news: Sequence[Replica], tries: int, now: datetime, context: Context
 ) -> Iterator[Replica]:
-    """Those that the registry policy of a destination does not let in have one cause, whatever their number and their
-    repositories: it is told of once a day for each destination."""
+    """What many copies have in common is told of once for each destination, whatever their number: what its registry
+    policy does not let in once a day, for all repositories; what the lifecycle policy of a repository there expires
+    once a week."""
     day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    refused = [r for r in news if r.is_refused]
-    for place in sorted({r.destination for r in refused}):
-        reason = f"the registry policy of {place} does not let copies in"
-        claim = _failed(f"registry/{home.registry}/{home.region}", f"POLICY#{place.path}", day, reason, now)
+    for cause, place in sorted({(r.cause, r.destination) for r in news if r.cause is not None}):
+        if cause is Cause.POLICY:
+            reason = f"the registry policy of {place} does not let copies in"
+            claim = _failed(f"registry/{home.registry}/{home.region}", f"POLICY#{place.path}", day, reason, now)
+        else:
+            monday, reason = day - timedelta(days=day.weekday()), f"the lifecycle policy at {place} expires copies"
+            claim = _failed(f"repository/{home.path}", f"LIFECYCLE#{place.path}", monday, reason, now)
         if _is_ours(claim, tries, context):
-            yield from (r for r in refused if r.destination == place)
+            yield from (r for r in news if (r.cause, r.destination) == (cause, place))
 
 
 def _is_ours(record: ActionRecord, tries: int, context: Context) -> bool:
@@ -98,6 +105,13 @@ def _blind_record(home: Repository, place: Destination, now: datetime) -> Action
     return _failed(f"registry/{home.registry}/{home.region}", place.path, day, f"{place} cannot be looked at", now)
 
 
+def _ended_record(home: Repository, place: Destination, now: datetime) -> ActionRecord:
+    """A rule covers hundreds of repositories: one of them announces its end in a day, for all."""
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    subject, reason = f"registry/{home.registry}/{home.region}", f"no rule copies {home.name} to {place} any more"
+    return _failed(subject, f"RULE#{place.path}", day, reason, now)
+
+
 def _failed(subject: str, mark: str, wanted_at: datetime, reason: str, now: datetime) -> ActionRecord:
     return ActionRecord(
         ref=None,
@@ -111,8 +125,8 @@ def _failed(subject: str, mark: str, wanted_at: datetime, reason: str, now: date
     )
 
 
-def _mark(unannounced: Sequence[Replica], unseen: Blind) -> str:
-    said = [*(f"{r.ref.digest} {r.destination.path} {r.alarm}" for r in unannounced), *(place.path for place in unseen)]
+def _mark(unannounced: Sequence[Replica], places: Collection[Destination]) -> str:
+    said = [*(f"{r.ref.digest} {r.destination.path} {r.alarm}" for r in unannounced), *(place.path for place in places)]
     return mark_of(sorted(said))
 
 
@@ -138,16 +152,17 @@ def store_copies(
     context: Context,
     tries: int,
     blind: Blind | None = None,
+    ended: Mapping[Destination, int] | None = None,
     announced: Sequence[str] = (),
 ) -> StoredCopies:
-    """`blind` and `announced`: destinations that cannot be looked at. They are announced, and stored as announced, once
-    all images were judged. Raises TransientError."""
+    """`blind`, `ended` and `announced`: see `announce_copies`. They are announced, and stored as announced, once all
+    images were judged. Raises TransientError."""
     rules = context.rules.current()
     found, after = judge_copies(digests, ends, rules.policy, context)
     kept = [replica for one in found if (replica := _kept(one, ends, context)) is not None]
     done = [line for replica in kept if (line := _mirrored(replica, ends, rules, context)) is not None]
-    unseen = blind if blind is not None and after is None else {}
-    known = announce_copies(ends.home, kept, unseen, done, tries, context, announced)
+    unseen, uncovered = (blind or {}, ended or {}) if after is None else ({}, {})
+    known = announce_copies(ends.home, kept, unseen, uncovered, done, tries, context, announced)
     return StoredCopies(tuple(found), after, known)
 
 

@@ -364,7 +364,7 @@ def test_what_could_not_be_read_at_the_source_is_not_compared_and_said_so() -> N
 def test_the_worst_is_named_first_and_the_rest_is_counted() -> None:
     found = [absent(reports={}) for _ in range(12)]
     open_there = msgspec.structs.replace(judge(case()), notes=(Note.PASSES,))
-    alert = compose_replication_alert(HOME, [*found, open_there], {NEAR: "denied"}, ("done",), NOW)
+    alert = compose_replication_alert(HOME, [*found, open_there], {NEAR: "denied"}, {}, ("done",), NOW)
     assert "open elsewhere" in alert.title
     assert alert.notes[0] == "111122223333 in eu-central-1 cannot be looked at: denied"
     assert "to be had there" in alert.notes[1]
