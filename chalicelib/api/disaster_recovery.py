@@ -45,8 +45,9 @@ class RecoveryAnswer(msgspec.Struct, frozen=True):
     """One image that runs, or may run, and `uri`, its copy in the Region asked about. Null: unknown, and so not ready.
 
     `present`: it is there, with all its parts and tags. `archived`: it cannot be pulled there. `door`: a cluster's door
-    lets it in there. `scanned`: a usable scan of it is not older than the policy's `stale.after_days`. Where it is not
-    known to be there, they are null. `problems` are sentences, `what_to_do` commands for people.
+    lets it in there, and its repository denies no pulls. `scanned`: a usable scan of it is not older than the policy's
+    `stale.after_days`. Where it is not known to be there, they are null. `problems` are sentences, `what_to_do`
+    commands for people.
     """
 
     image: ImageNameAnswer
@@ -171,7 +172,7 @@ class _Walk:
         if not header.exists or not header.counts_in_index:
             self.headers += 1
             return True
-        if self.headers and not self._question.has_time(header):
+        if self.headers and not self._question.has_time:
             return False
         self.headers += 1
         use = self._question.use(header)
@@ -211,12 +212,15 @@ def _check_region(query: Query, place: AppContext) -> None:
     to, registry = query.need(TO), query.get(TO_REGISTRY)
     if to == query.get(p.REGION_):
         raise ParameterError(TO.name, "must be another Region than the one that is asked about")
-    known = set(_known_places(place))
-    if to not in {region for _, region in known}:
+    known = set[tuple[str | None, str]]()
+    for account, region in _known_places(place):
+        if region == to and (registry is None or account in (None, registry)):
+            return
+        known.add((account, region))
+    there = [account for account, region in known if region == to and account is not None]
+    if registry is None or not there:
         raise _unknown(TO, to, [region for _, region in known])
-    there = [account for account, region in known if region == to]
-    if registry is not None and registry not in there and None not in there:
-        raise _unknown(TO_REGISTRY, registry, [account for account in there if account is not None])
+    raise _unknown(TO_REGISTRY, registry, there)
 
 
 def _known_places(place: AppContext) -> Iterator[tuple[str | None, str]]:

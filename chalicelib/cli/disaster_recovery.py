@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from chalicelib.cli.framework import options as o
 from chalicelib.cli.framework import output
 from chalicelib.cli.framework.client import RestApi, with_api
+from chalicelib.cli.replication import LAG_COLUMNS, lag_cells
 from chalicelib.domain.images.text import nearest
 from chalicelib.errors import InputError
 
@@ -92,7 +92,8 @@ def _print(body: dict[str, Any], everything: bool) -> None:
         output.say(f"And {len(lines) - NAMED} more things to do: --json has them.")
     measured = [lag for lag in body["lags"] if lag["lag"] is not None]
     if measured:
-        output.print_table("lags", ("repository", "copies take (median, 95 %, longest)", "waiting"), _lags(measured))
+        rows = ((lag["repository"], *lag_cells(lag["lag"])) for lag in measured)
+        output.print_table("lags", ("repository", *LAG_COLUMNS), rows)
     if unmeasured := len(body["lags"]) - len(measured):
         said = output.count(unmeasured, "repository", "repositories")
         output.say(f"How long copies take was not measured for {said}.")
@@ -117,23 +118,3 @@ def _row(image: dict[str, Any]) -> tuple[object, ...]:
 
 def _word(answer: bool | None) -> str:
     return {True: "yes", False: "no", None: "?"}[answer]
-
-
-def _lags(lags: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
-    for one in lags:
-        lag = one["lag"]
-        waits = f"{lag['waiting']}, for {duration(lag['waiting_seconds'])}" if lag["waiting"] else "0"
-        yield one["repository"], lag_words(lag), waits
-
-
-def lag_words(lag: dict[str, Any]) -> str:
-    """Median, 95th percentile and longest; what was not measured is no zero."""
-    if lag["max_seconds"] is None:
-        return "none was measured"
-    return ", ".join(duration(lag[name]) for name in ("p50_seconds", "p95_seconds", "max_seconds"))
-
-
-def duration(seconds: int) -> str:
-    if seconds < 120:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

@@ -15,6 +15,7 @@ from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus, ReplicationState
 from chalicelib.domain.replication.rules import Destination, DestinationAccess
+from chalicelib.services.ports.table import DeniedDigests
 from tests.api.conftest import Ask
 from tests.fakes.images import ACCOUNT, digest, home, image, ref
 from tests.fakes.queries import NOW, FakeContext
@@ -231,6 +232,14 @@ def test_the_door_there_goes_by_the_decision_about_the_copy(
     assert only(ask(PATH, to=THERE))["door"] is True, "a door that observes lets it in"
 
 
+def test_no_image_passes_where_the_repository_denies_pulls_because_of_another(ask: Ask, copied: FakeContext) -> None:
+    copied.queries.denied[NEAR.repository(home())] = DeniedDigests((digest(9),))
+    found = only(ask(PATH, to=THERE))
+    assert (found["present"], found["door"], found["ready"]) == (True, False, False)
+    assert "denies all pulls" in found["problems"][0]
+    assert digest(9) in found["what_to_do"][0]
+
+
 def test_a_region_that_is_not_watched_has_no_door_and_no_scan_that_is_known(ask: Ask, copied: FakeContext) -> None:
     del copied.queries.stored[there_of(1)]
     copied.registries = (RegistryPlace("eu-west-1"),)
@@ -351,6 +360,7 @@ def test_images_of_the_region_itself_public_ones_and_artifacts_are_left_out(ask:
     [
         ({"to": "eu-centrl-1"}, "to", "eu-central-1"),
         ({"to": THERE, "to_registry": "111122223334"}, "to_registry", ACCOUNT),
+        ({"to": "eu-centrl-1", "to_registry": ACCOUNT}, "to", "eu-central-1"),
         ({"to": THERE, "registry": "111122223334"}, "registry", ACCOUNT),
         ({"to": THERE, "region": "eu-west-2"}, "region", "eu-west-1"),
     ],

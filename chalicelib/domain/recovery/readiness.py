@@ -37,7 +37,8 @@ class CopyEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the copy of the image `source` at `destination`. `sight` None: no look has found a rule that
     copies its repository there. `looked_at`: the last look at all of the repository's copies; None: there was none.
     `replica`: what it has found. `there`: the copy's own header; `watched`: it would be known, if it were there.
-    `proofs`: of the scans of the copy, of an index those of its images."""
+    `denied`: the digests for which the copy's repository denies all pulls. `proofs`: of the scans of the copy, of an
+    index those of its images."""
 
     source: Header
     destination: Destination
@@ -48,6 +49,7 @@ class CopyEvidence(msgspec.Struct, frozen=True, kw_only=True):
     there: Header | None
     watched: bool
     admission: ImageAdmission
+    denied: Sequence[str] = ()
     proofs: Sequence[ScanProof] = ()
 
     @property
@@ -156,6 +158,10 @@ def _archived(of: CopyEvidence) -> Answer:
 def _door(of: CopyEvidence) -> Answer:
     if of.there is None and not of.watched:
         return Answer(None, f"no door judges it: {of.destination} is not watched", _watching(of))
+    if of.denied:
+        blocked = of.copy.home.image(of.denied[0])
+        said = f"the repository there denies all pulls, because of {len(of.denied)} of its images"
+        return Answer(False, said, (f"To see why: lazaretto image {blocked}",))
     if of.admission.outcome in _LETS_IN:
         return Answer(True)
     return Answer(False, f"no door lets it in: {of.admission.text}", (f"To see why: lazaretto image {of.copy}",))

@@ -40,6 +40,7 @@ def find_readiness(header: Header, destination: Destination, state: ReplicationS
             there=judged.header,
             watched=judged.watched,
             admission=admit_image(judged, policy, now),
+            denied=context.table.read_denied(copy.home).digests,
             proofs=() if judged.header is None else _proofs(judged.header, context),
         )
     )
@@ -61,8 +62,8 @@ def _images(index: Header, context: Context) -> list[Header]:
     return [known.get(ref) or Header(ref=ref, exists=True) for ref in refs]
 
 
-LOOKING_FOR = timedelta(seconds=10)
-"""From when on no further look is begun: one may take twelve seconds, and the API has 28."""
+ASKING_FOR = timedelta(seconds=10)
+"""From when on no further image is begun with: to look who runs it may take twelve seconds, and the API has 28."""
 
 
 class RecoveryQuestion:
@@ -71,12 +72,13 @@ class RecoveryQuestion:
 
     def __init__(self, region: str, registry: str | None, context: Context) -> None:
         self._region, self._registry, self._context = region, registry, context
-        self._until = context.clock.now() + LOOKING_FOR
+        self._until = context.clock.now() + ASKING_FOR
         self._states: dict[Repository, ReplicationState] = {}
 
-    def has_time(self, header: Header) -> bool:
-        """Whether who runs it is known, or can be asked in this question."""
-        return self._known_use(header) is not None or self._context.clock.now() < self._until
+    @property
+    def has_time(self) -> bool:
+        """For one more image."""
+        return self._context.clock.now() < self._until
 
     def use(self, header: Header) -> InUse:
         """A scanner's YES of the last day stands where our own look finds nobody: it knows clusters that we do not."""
