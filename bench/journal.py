@@ -15,6 +15,9 @@ class SilentJournal:
     def count(self, metric: Metric, number: float = 1, by: str | None = None) -> None:
         pass
 
+    def measure(self, metric: Metric, value: float, by: str | None = None) -> None:
+        pass
+
     @contextmanager
     def handling(self, *deliveries: Delivery) -> Iterator[None]:
         yield

@@ -78,10 +78,11 @@ class NotFoundError(LazarettoError):
 
 
 class UnknownNameError(NotFoundError):
-    """`parameter` is `registry`, `region` or `repository`; `hint` names the one that is most like it, or is empty."""
+    """`parameter` names a registry, a Region or a repository; `hint` the one that is most like it, or it is empty."""
 
     def __init__(self, parameter: str, name: str, hint: str = "") -> None:
-        super().__init__(f"the {parameter if parameter != 'region' else 'Region'} {name} is unknown here{hint}")
+        what = {"region": "Region", "to": "Region", "to_registry": "registry"}.get(parameter, parameter)
+        super().__init__(f"the {what} {name} is unknown here{hint}")
         self.parameter = parameter
 
 

@@ -17,6 +17,7 @@ from chalicelib.api.framework.query import Parameter, Query, flag, member
 from chalicelib.domain.images.image import Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.alert import remedies, words
+from chalicelib.domain.replication.lag import ReplicationLag
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Allowance
 
@@ -24,10 +25,25 @@ if TYPE_CHECKING:
     from chalicelib.context import AppContext
 
 
+class LagAnswer(msgspec.Struct, frozen=True):
+    """How long ECR took, in seconds, from the push of an image to that of its copy: of the copies of the last 30 days
+    (`arrived`) the median, the 95th percentile and the longest; null: none was measured. `waiting`: copies that are
+    owed and not there, the oldest since so many seconds; `unknown`: copies whose time cannot be known."""
+
+    arrived: int
+    p50_seconds: int | None
+    p95_seconds: int | None
+    max_seconds: int | None
+    waiting: int
+    waiting_seconds: int | None
+    unknown: int
+
+
 class DestinationAnswer(msgspec.Struct, frozen=True):
     """One place that a repository's images are copied to. `counts`: how many copies stand how, and how many have which
     note; `alarms`: those that are told of. `settings`: in what its repository is not set up as the source's.
-    `unreadable`: why it cannot be looked at, and since when; null: it can."""
+    `unreadable`: why it cannot be looked at, and since when; null: it can. `lag`: how long copies take; null: no
+    look has measured it."""
 
     registry: str
     region: str
@@ -36,6 +52,7 @@ class DestinationAnswer(msgspec.Struct, frozen=True):
     settings: tuple[str, ...]
     unreadable: str | None
     unreadable_since: datetime | None
+    lag: LagAnswer | None
 
 
 class ReplicatedRepository(msgspec.Struct, frozen=True):
@@ -101,6 +118,7 @@ def _destination(path: str, said: Mapping[str, object]) -> DestinationAnswer:
     registry, _, region = path.partition("/")
     settings, unread, since = said.get("settings"), said.get("unread"), said.get("unread_at")
     counts = {name: n for name, n in said.items() if isinstance(n, int)}
+    lag = ReplicationLag.read(said.get("lag"))
     return DestinationAnswer(
         registry=registry,
         region=region,
@@ -109,6 +127,7 @@ def _destination(path: str, said: Mapping[str, object]) -> DestinationAnswer:
         settings=tuple(settings) if isinstance(settings, list) else (),
         unreadable=unread if isinstance(unread, str) else None,
         unreadable_since=datetime.fromisoformat(since) if isinstance(since, str) else None,
+        lag=copied(LagAnswer, lag) if lag is not None else None,
     )
 
 

@@ -13,6 +13,7 @@ from chalicelib import __version__
 from chalicelib.api import (
     admission,
     audit,
+    disaster_recovery,
     enforcement,
     findings,
     images,
@@ -147,6 +148,7 @@ AREAS = (
     pull_failures.area,
     waivers.area,
     audit.area,
+    disaster_recovery.area,
     area,
 )
 

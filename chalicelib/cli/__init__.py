@@ -14,6 +14,7 @@ from chalicelib import __version__
 from chalicelib.cli.audit import audit_app
 from chalicelib.cli.deploy.deploy import deploy_command
 from chalicelib.cli.deploy.destroy import destroy_command
+from chalicelib.cli.disaster_recovery import dr_check_command
 from chalicelib.cli.dlq import dlq_app
 from chalicelib.cli.doctor.doctor import doctor_command
 from chalicelib.cli.enforcement import fuse_app, quarantine_command, release_command, undo_command
@@ -78,6 +79,7 @@ for _name, _command in (
     ("undo", undo_command),
     ("reconcile", reconcile_command),
     ("replication", replication_command),
+    ("dr-check", dr_check_command),
     ("sweep", sweep_command),
     ("why-pull-failed", why_pull_failed_command),
 ):

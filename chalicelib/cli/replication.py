@@ -14,6 +14,7 @@ from chalicelib.cli.framework.client import RestApi, with_api
 from chalicelib.domain.replication.replica import ReplicaStatus
 
 ROUTE = "/v1/replication"
+LAG_COLUMNS = ("copies take (median, 95 %, longest)", "waiting")
 _BLANK = Text()
 
 
@@ -55,6 +56,8 @@ def _print(body: dict[str, Any], one: bool) -> None:
         output.say("No replication rule is known to cover it." if one else "No repository is known to be replicated.")
     else:
         output.print_table("destinations", ("repository", "destination", "copies", "checked at"), _rows(repositories))
+    if lags := list(_lags(repositories)):
+        output.print_table("lags", ("repository", "destination", *LAG_COLUMNS), lags)
     for said, names in _notes(repositories).items():
         output.say_hanging(f"- {names[0] if len(names) == 1 else f'{len(names)} repositories'} {said}")
     if body["copies"]:
@@ -73,6 +76,27 @@ def _rows(repositories: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
         for n, place in enumerate(repository["destinations"]):
             where, counts = _name(place, repository["registry"]), _counts(place["counts"])
             yield (_BLANK, where, counts, _BLANK) if n else (name, where, counts, output.when(repository["looked_at"]))
+
+
+def _lags(repositories: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
+    for repository in repositories:
+        for place in repository["destinations"]:
+            if place["lag"] is not None:
+                yield repository["repository"], _name(place, repository["registry"]), *lag_cells(place["lag"])
+
+
+def lag_cells(lag: dict[str, Any]) -> tuple[str, str]:
+    """How long copies take, in the order of LAG_COLUMNS; and what waits. What was not measured is no zero."""
+    waits = f"{lag['waiting']}, for {duration(lag['waiting_seconds'])}" if lag["waiting"] else "0"
+    if lag["max_seconds"] is None:
+        return "none was measured", waits
+    return ", ".join(duration(lag[name]) for name in ("p50_seconds", "p95_seconds", "max_seconds")), waits
+
+
+def duration(seconds: int) -> str:
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
 
 def _counts(counts: dict[str, int]) -> str | None:

@@ -45,6 +45,8 @@ QUESTIONS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/vulnerabilities/CVE-2026-0003", {"limit": 5}),
     ("/v1/vulnerabilities/GHSA-0003", {"limit": 1000, "repository": "team/web"}),
     ("/v1/repositories", {"limit": 2}),
+    ("/v1/dr", {"to": "eu-central-1", "limit": 5}),
+    ("/v1/dr", {"to": "eu-central-1", "repository": "team/web", "cluster": "prod", "limit": 1000}),
     ("/v1/policy", {}),
     ("/v1/audit", {"limit": 7}),
     ("/v1/audit", {"limit": 2, "repository": "team/web", "kind": "BLOCK"}),
@@ -85,9 +87,12 @@ def _store(fake: FakeContext, table: FindingsTable, number: int) -> None:
     table.put_header(msgspec.structs.replace(header, version=0, revision=document.revision))
     table.store_vulnerabilities(found)
     table.move_tag(ref.home, f"t{number}", ref.digest, NOW)
-    table.store_repository(ref.home, {"scan_frequency": "MANUAL"})
+    facts: dict[str, Any] = {"scan_frequency": "MANUAL", "replication": {f"{registry}/eu-central-1": {"COMPLETE": 1}}}
+    table.store_repository(ref.home, facts)
     table.record_action(record)
-    fake.queries.homes[ref.home] = {"scan_frequency": "MANUAL"}
+    fake.queries.homes[ref.home] = facts
+    if number % 4:
+        fake.runtime.run(ref)
 
 
 def _walk(ask: Ask, path: str, query: dict[str, Any]) -> list[Any]:
@@ -123,7 +128,7 @@ def test_the_answers_are_alike(
     move_in(monkeypatch, fake)
     expected = _walk(ask, path, query)
     real = FakeContext(queries)
-    real.table = table
+    real.table, real.runtime = table, fake.runtime
     move_in(monkeypatch, real)
     assert expected
     assert _walk(ask, path, query) == expected

@@ -135,6 +135,7 @@ GOOD: list[tuple[str, str, dict[str, object]]] = [
     ("/v1/repositories", "/v1/repositories", {"limit": 1}),
     ("/v1/replication", "/v1/replication", {"limit": 1}),
     ("/v1/replication", "/v1/replication", {"repository": "team/api", "registry": "111122223333"}),
+    ("/v1/dr", "/v1/dr", {"to": "us-east-1"}),
     ("/v1/retention/plan", "/v1/retention/plan", {"repository": "team/api", "registry": "111122223333"}),
     ("/v1/legal-hold", "/v1/legal-hold", {"repository": "team/api", "registry": "111122223333"}),
     ("/v1/summary", "/v1/summary", {}),

@@ -31,6 +31,18 @@ def test_destinations_are_shown_with_what_differs(run: Run, replicated: FakeCont
     assert "no lifecycle policy there" in result.stdout
 
 
+def test_how_long_copies_take_is_shown_and_what_was_not_measured_is_no_zero(run: Run, replicated: FakeContext) -> None:
+    lag = {"arrived": 9, "p50_seconds": 30, "p95_seconds": 600, "max_seconds": 9000, "waiting": 2}
+    said = replicated.queries.homes[home()]["replication"][FAR.path]
+    replicated.queries.homes[home()]["replication"] = {FAR.path: said | {"lag": lag | {"waiting_seconds": 1200}}}
+    shown = run("replication", "--json").stdout
+    assert json.loads(shown)["repositories"][0]["destinations"][0]["lag"]["p95_seconds"] == 600
+    table = " ".join(run("replication").stdout.split())
+    assert "30 s, 10 min, 2 h 2, for 20 min" in table
+    replicated.queries.homes[home()]["replication"] = {FAR.path: said | {"lag": {}}}
+    assert "none was measured" in " ".join(run("replication").stdout.split())
+
+
 def test_a_copy_that_is_missing_is_a_negative_answer_with_its_remedy(run: Run, replicated: FakeContext) -> None:
     missing = Replica(ref=ref(2), destination=FAR, status=ReplicaStatus.MISSING, since=NOW, at=NOW)
     replicated.replicas.add(missing)

@@ -11,16 +11,22 @@ from chalicelib.domain.images.image import ImageRef
 
 
 class FakeJournal:
-    """`counted` by metric and value of its dimension; `ended`: what became of each message that came to an end."""
+    """`counted` and `measured` by metric and value of its dimension; `ended`: what became of each message that came to
+    an end."""
 
     def __init__(self) -> None:
         self.counted: Counter[tuple[Metric, str | None]] = Counter()
+        self.measured: dict[tuple[Metric, str | None], float] = {}
         self.ended: dict[str, tuple[Outcome, object]] = {}
         self.verdicts: dict[ImageRef, int] = {}
 
     def count(self, metric: Metric, number: float = 1, by: str | None = None) -> None:
         assert (metric.dimension is None) is (by is None), metric
         self.counted[metric, by] += number  # type: ignore[assignment]
+
+    def measure(self, metric: Metric, value: float, by: str | None = None) -> None:
+        assert (metric.dimension is None) is (by is None), metric
+        self.measured[metric, by] = max(value, self.measured.get((metric, by), value))
 
     @contextmanager
     def handling(self, *deliveries: Delivery) -> Iterator[None]:

@@ -25,6 +25,7 @@ from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import Act, SendAlert, TakeSnapshot
 from chalicelib.domain.headers.pending_action import PendingAlert
 from chalicelib.domain.images.image import ImageRef
+from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.local import events as aws_events
 from chalicelib.local.aws.catcher import PATH
@@ -40,6 +41,7 @@ from tests.local.ordering import seen
 
 ROOT = Path(__file__).parents[2]
 SAMPLES_ACCOUNT = "111122223333"
+ELSEWHERE = "eu-central-1"
 PATIENCE_SECONDS = 60
 HURRY_SECONDS = 0.05
 IDLE = timedelta(seconds=5)
@@ -180,6 +182,9 @@ class Played:
         image = self.image("team/checkout")
         values = {"repository": image.repository, "digest": image.digest, "limit": "1"}
         values["text"] = f"CannotPullContainerError: {image}: not found"
+        values |= {"to": ELSEWHERE, "to_registry": ACCOUNT, "cluster": "blue", "service": "web"}
+        watched = (RegistryPlace(ELSEWHERE),)
+        self.context.settings = msgspec.structs.replace(self.context.settings, registries=watched)
         for path, methods in document()["paths"].items():
             if "get" not in methods:
                 continue

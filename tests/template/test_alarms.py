@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.channels.channel import CHANNELS
+from chalicelib.domain.replication.lag import TOO_LONG
 from chalicelib.observability import NAMESPACE, SERVICE
 from tests.fakes.packaged import merged, of_type, rendered
 
@@ -95,6 +96,13 @@ def test_throttling_of_the_table_and_of_each_index_is_watched() -> None:
     assert seen == {
         (f"{kind}ThrottleEvents", place) for kind in ("Read", "Write") for place in [(), *((i,) for i in indexes)]
     }
+
+
+def test_a_copy_that_takes_longer_than_is_sound_is_told() -> None:
+    """A look comes each hour: one that waits is seen by it."""
+    alarm = ALARMS["ReplicationLagAlarm"]
+    assert (alarm["MetricName"], alarm["Statistic"], alarm["Period"]) == ("ReplicationLagSeconds", "Maximum", 3600)
+    assert (alarm["Threshold"], alarm["DatapointsToAlarm"]) == (TOO_LONG.total_seconds(), 1)
 
 
 def test_both_apis_are_watched() -> None:

@@ -1,12 +1,15 @@
-"""Check what the installation has done: the policy in force, the fuse, the clock, the sweeps."""
+"""Check what the installation has done: the policy in force, the fuse, the clock, the sweeps, the copies of images."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 
 from chalicelib.cli.doctor.doctor_context import DoctorContext
-from chalicelib.domain.doctor.health import CheckResult, ago, fail, ok, warn
+from chalicelib.domain.doctor.health import CheckResult, ago, fail, ok, skipped, unknown, warn
 from chalicelib.domain.events.sweep_message import Sweep
+from chalicelib.domain.recovery.readiness import LOOKED_FOR
+from chalicelib.domain.replication.lag import ReplicationLag
 from chalicelib.errors import StoredPolicyError
 
 SHARDS = 8
@@ -77,3 +80,41 @@ def sweeps(context: DoctorContext) -> CheckResult:
         reconcile = f"`lazaretto reconcile --stage {context.stage}`"
         return warn(seen, f"{reconcile} compares now, and tells what fails", problems)
     return ok(seen)
+
+
+def replication(context: DoctorContext) -> CheckResult:
+    """Whether copies were looked at lately, and wait too long. Which images could be run elsewhere is `dr-check`."""
+    known = context.stored.of(*context.app.registries).living
+    copied = {home.path: facts for home, facts in known.facts.items() if facts.get(str(Sweep.REPLICATION))}
+    if not copied:
+        return skipped("no repository that is known is copied by a replication rule")
+    seen = f"{len(copied)} repositories are copied"
+    sweep = f"`lazaretto sweep replication --stage {context.stage}`; docs/operations.md#the-replication-sweep"
+    unseen = [f"{path}: {why}" for path, facts in copied.items() for why in _unseen(facts, context.now)]
+    late = [f"{path}: {why}" for path, facts in copied.items() for why in _late(facts)]
+    if late:
+        advice = "`lazaretto replication` names them; docs/operations.md#alarm-replication-lag"
+        return warn(f"{seen}; copies wait for two hours or more", advice, (*late, *unseen))
+    return unknown(f"{seen}; not all were looked at", sweep, unseen) if unseen else ok(f"{seen}; none waits for long")
+
+
+def _unseen(facts: Mapping[str, object], now: datetime) -> Iterator[str]:
+    at = facts.get(f"{Sweep.REPLICATION}_at")
+    if not isinstance(at, datetime) or now - at > LOOKED_FOR:
+        yield f"looked at {ago(now - at) if isinstance(at, datetime) else 'never'}, and due each hour"
+    for place, said in _places(facts):
+        if (unread := said.get("unread")) is not None:
+            yield f"{place} cannot be looked at: {unread}"
+
+
+def _late(facts: Mapping[str, object]) -> Iterator[str]:
+    for place, said in _places(facts):
+        lag = ReplicationLag.read(said.get("lag"))
+        if lag is not None and lag.is_too_long and lag.waiting_seconds is not None:
+            hours = lag.waiting_seconds // 3600
+            yield f"{lag.waiting} to {place}, the oldest for {hours} h"
+
+
+def _places(facts: Mapping[str, object]) -> Iterator[tuple[str, Mapping[str, object]]]:
+    found = facts.get(str(Sweep.REPLICATION))
+    yield from found.items() if isinstance(found, dict) else ()

@@ -74,6 +74,7 @@ KINDS = (
     CheckKind("events", CheckArea.WORK, "last events", check_wiring.events, essential=False, of_stack=True),
     CheckKind("clock", CheckArea.WORK, "last run of the clock", check_work.clock),
     CheckKind("sweeps", CheckArea.WORK, "sweeps", check_work.sweeps),
+    CheckKind("replication", CheckArea.WORK, "copies of images", check_work.replication, essential=False),
 )
 
 

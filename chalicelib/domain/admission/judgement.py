@@ -160,6 +160,13 @@ class Admission(msgspec.Struct, frozen=True):
     uncounted: tuple[ImageRef, ...] = ()
 
 
+class ImageAdmission(msgspec.Struct, frozen=True):
+    """Whether a cluster's door would let one image in; `text`: what it would say, empty where it says nothing."""
+
+    outcome: AdmissionOutcome
+    text: str = ""
+
+
 class _Said(msgspec.Struct, frozen=True):
     """Of one image: `no` is what keeps it out, `but` why it is let in all the same, `until` when, `remedy` what to do,
     `warning` what else is to be told."""
@@ -193,6 +200,13 @@ def admit(request: AdmissionRequest, judged: Sequence[AdmissionJudgement], polic
     )
 
 
+def admit_image(judged: AdmissionJudgement, policy: Policy, now: datetime) -> ImageAdmission:
+    """The same of one image alone, for who asks before there is a pod."""
+    said = _said(judged, policy, now)
+    text = said.excused if said.no and said.but else said.no or said.warning or ""
+    return ImageAdmission(_outcome([said]), text)
+
+
 def _is_uncounted(header: Header, policy: Policy, now: datetime) -> bool:
     if header.verdict is None or not header.present or not header.is_refused(policy):
         return False
@@ -220,7 +234,7 @@ def _admission(
 ) -> Admission:
     excused = [one for one in said if one.no and one.but]
     refused = [one for one in said if one.no and not one.but]
-    outcome = AdmissionOutcome.DENIED if refused else _outcome(excused)
+    outcome = _outcome(said)
     response = AdmissionResponse(
         uid=request.uid,
         allowed=not refused,
@@ -230,7 +244,10 @@ def _admission(
     return Admission(AdmissionAnswer(response), outcome, digests)
 
 
-def _outcome(excused: Sequence[_Said]) -> AdmissionOutcome:
+def _outcome(said: Sequence[_Said]) -> AdmissionOutcome:
+    excused = [one for one in said if one.no and one.but]
+    if any(one.no and not one.but for one in said):
+        return AdmissionOutcome.DENIED
     if any(one.until is not None for one in excused):
         return AdmissionOutcome.GRACE
     return AdmissionOutcome.OBSERVED if excused else AdmissionOutcome.ALLOWED

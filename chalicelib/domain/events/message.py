@@ -227,6 +227,7 @@ class Metric(StrEnum):
     LOST_EVENTS = "LostEvents"
     CALLS_REFUSED = "CallsRefused"
     ADMISSIONS = "Admissions"
+    REPLICATION_LAG_SECONDS = "ReplicationLagSeconds"
 
     @property
     def unit(self) -> str:

@@ -48,7 +48,7 @@ def admit_images(review: AdmissionReview, context: Context, cluster: str | None 
         room -= not images[-1].foreign
         if room < 0:
             return admit_too_many(review.request, policy)
-    judged = _look_up(images, context)
+    judged = look_up_images(images, context)
     admission = admit(review.request, judged, policy, context.clock.now())
     if admission.outcome is AdmissionOutcome.DENIED:
         judged = _with_evidence(judged, policy, cluster, context)
@@ -65,7 +65,8 @@ def keep_admission(admission: Admission, cluster: str | None, context: Context) 
         context.outbox.send("scans", Decide(ref, REFUSED))
 
 
-def _look_up(images: Sequence[AskedImage], context: Context) -> list[AdmissionJudgement]:
+def look_up_images(images: Sequence[AskedImage], context: Context) -> list[AdmissionJudgement]:
+    """What is known of each, as a door must hear it. Raises TransientError, UpstreamError."""
     names = [image.name for image in images if image.name is not None]
     digests = context.queries.tagged({(name.home, name.tag) for name in names if name.digest is None and name.tag})
     refs = [image.ref(digests) for image in images]

@@ -79,6 +79,9 @@ class Meter(Protocol):
     def count(self, metric: Metric, number: float = 1, by: str | None = None) -> None:
         """Adds to what is counted. `by`: the value of the metric's dimension, where it has one."""
 
+    def measure(self, metric: Metric, value: float, by: str | None = None) -> None:
+        """The largest value of what is measured together counts."""
+
 
 class Journal(Meter, Protocol):
     """What the work says of itself: numbers, and one line of the log for each message."""

@@ -6,15 +6,17 @@ point and run again, and two may run at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
+from chalicelib.domain.events.message import Metric
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.reconcile.posture import RepositorySettings, differences
+from chalicelib.domain.replication.lag import CopyTimes, longest_lag, measure_lag
 from chalicelib.domain.replication.replica import Replica, ReplicationState, counted
 from chalicelib.domain.replication.replica_case import Copies, Listed
 from chalicelib.domain.replication.rules import Configuration, Destination, DestinationAccess, sights_of
@@ -77,7 +79,7 @@ def check_replication(message: SweepRepository, context: Context, *, receives: i
         context.outbox.send("sweeps", msgspec.structs.replace(message, after=kept.after, attempt=0))
         return
     gone = _drop_gone(ends, context)
-    _finish(home, ends, kept, gone, context)
+    _finish(ends, kept, gone, state, context)
 
 
 def _ends(
@@ -141,26 +143,47 @@ def _drop_gone(ends: Ends, context: Context) -> set[tuple[str, Destination]]:
 
 
 def _finish(
-    home: Repository, ends: Ends, kept: StoredCopies, gone: set[tuple[str, Destination]], context: Context
+    ends: Ends,
+    kept: StoredCopies,
+    gone: set[tuple[str, Destination]],
+    former: ReplicationState | None,
+    context: Context,
 ) -> None:
-    now = ends.at
+    home, now = ends.home, ends.at
     found = {(r.ref.digest, r.destination): r for r in kept.replicas}
     standing = {key: r for key, r in {**ends.known, **found}.items() if key not in gone}
     left = {place for _, place in standing}
     sights = tuple(s for s in ends.sights if s.destination in left or (s.gone_at is None and not ends.deleted))
     sights = compare_settings(home, sights, now, context)
+    times = {sight.destination: _times(sight, standing.values(), ends) for sight in sights}
+    lags = (longest_lag(copies, former.refreshed_at if former is not None else None, now) for copies in times.values())
+    if (lag := max((lag for lag in lags if lag is not None), default=None)) is not None:
+        context.journal.measure(Metric.REPLICATION_LAG_SECONDS, lag)
     context.replicas.store_state(home, ReplicationState(sights, now, kept.announced))
-    context.table.store_repository(home, {"replication_at": now, "replication": _result(standing, sights)})
+    context.table.store_repository(home, {"replication_at": now, "replication": _result(standing, sights, times, now)})
+
+
+def _times(sight: DestinationAccess, standing: Iterable[Replica], ends: Ends) -> list[CopyTimes]:
+    there = ends.copies.get(sight.destination, Copies(ends.home)).images
+    return [
+        CopyTimes(replica, sight, ends.source.get(replica.ref.digest), there.get(replica.ref.digest))
+        for replica in standing
+        if replica.destination == sight.destination
+    ]
 
 
 def _result(
-    standing: Mapping[tuple[str, Destination], Replica], sights: Sequence[DestinationAccess]
+    standing: Mapping[tuple[str, Destination], Replica],
+    sights: Sequence[DestinationAccess],
+    times: Mapping[Destination, Sequence[CopyTimes]],
+    now: datetime,
 ) -> dict[str, dict[str, object]]:
-    """By destination: counts of its copies, why it cannot be read, and how its settings differ."""
+    """By destination: counts of its copies, how long they take, why it cannot be read, and how its settings differ."""
     return {
         sight.destination.path: {
             **counted(r for (_, place), r in standing.items() if place == sight.destination),
             "alarms": sum(bool(r.alarm) for (_, place), r in standing.items() if place == sight.destination),
+            "lag": msgspec.to_builtins(measure_lag(times[sight.destination], now)),
             **({"unread": sight.unread} if sight.unread is not None else {}),
             **({"unread_at": sight.unread_at.isoformat()} if sight.unread_at is not None else {}),
             **({"settings": list(sight.differences)} if sight.differences else {}),

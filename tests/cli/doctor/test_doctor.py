@@ -381,6 +381,17 @@ def fail_a_sweep(ill: Patient) -> None:
     context(ill).table.store_repository(HOME, {"reconcile": {"error": "access denied"}})
 
 
+def copied(*, hours_ago: float = 0.1, **facts: Any) -> Make:
+    """A replication sweep has left that of the repository's copies."""
+
+    def make(ill: Patient) -> None:
+        at = ill.now - timedelta(hours=hours_ago)
+        found = {f"{ACCOUNT}/eu-central-1": {"COMPLETE": 2, "alarms": 0, **facts}}
+        context(ill).table.store_repository(HOME, {"replication": found, "replication_at": at})
+
+    return make
+
+
 def unprotect(ill: Patient) -> None:
     ill.sessions.client("dynamodb").update_table(TableName=NAME, DeletionProtectionEnabled=False)
 
@@ -493,6 +504,7 @@ READS_ONLY = {"EventSelectors": [{"IncludeManagementEvents": True, "ReadWriteTyp
 RESERVED = {"ReservedConcurrentExecutions": 0}
 NONE_EXCLUDED = {"pullTimeUpdateExclusions": list[str]()}
 TEN = {"AccountLimit": {"ConcurrentExecutions": 10, "UnreservedConcurrentExecutions": 10}}
+WAITING = {"waiting": 3, "waiting_seconds": 5 * 3600}
 OF_ECR = (
     *("ImageActionRule", "BasicScanRule", "ReplicationRule", "ScanResourceRule", "PullThroughRule"),
     "ReferrerRule",
@@ -575,6 +587,12 @@ ILLNESSES = [
     ("sweeps", "WARN", "no repository is known yet", forget_repository),
     ("sweeps", "FAIL", "reconcile: 2 days ago", stop_sweeps),
     ("sweeps", "WARN", "access denied", fail_a_sweep),
+    ("replication", "SKIPPED", "no repository", lambda ill: None),
+    ("replication", "OK", "none waits for long", copied(lag={"waiting": 3, "waiting_seconds": 7199})),
+    ("replication", "OK", "1 repositories are copied", copied()),
+    ("replication", "WARN", "3 to 123456789012/eu-central-1, the oldest for 5 h", copied(lag=WAITING)),
+    ("replication", "UNKNOWN", "looked at 4 h ago, and due each hour", copied(hours_ago=4)),
+    ("replication", "UNKNOWN", "cannot be looked at: no role is set", copied(unread="no role is set")),
     ("sweeps", "WARN", "reconcile: 1 of 2 repositories last 2 days ago", leave_one_behind),
 ]  # fmt: skip
 
@@ -588,7 +606,7 @@ def test_what_is_ill_is_found_and_told(ill: Patient, kind: str, status: str, wor
     assert words in " ".join([check["seen"], *check["problems"]])
     denies = status == "FAIL" or (status == "UNKNOWN" and check["essential"])
     assert code == 1 if denies else code == 0 or status != "OK"
-    assert check["advice"] or status in ("OK", "UNKNOWN")
+    assert check["advice"] or status in ("OK", "UNKNOWN", "SKIPPED")
     assert "hook-of-secrets" not in json.dumps(found)
 
 
