@@ -26,7 +26,6 @@ from chalicelib.domain.usage.places import places_of, runs_in
 from chalicelib.errors import ParameterError, UnknownNameError, UpstreamError
 from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.table import ImageRow
-from chalicelib.services.recovery.find_readiness import RecoveryQuestion
 
 if TYPE_CHECKING:
     from chalicelib.context import AppContext
@@ -133,6 +132,9 @@ class _Walk:
     """One page."""
 
     def __init__(self, query: Query, place: AppContext) -> None:
+        # Not at a cold start: few ask it.
+        from chalicelib.services.recovery.find_readiness import RecoveryQuestion
+
         self._query, self._place = query, place
         self._question = RecoveryQuestion(query.need(TO), query.get(TO_REGISTRY), place)
         self.answers: list[RecoveryAnswer] = []
