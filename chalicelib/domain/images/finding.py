@@ -197,8 +197,8 @@ class Listing(msgspec.Struct, frozen=True):
     pushed_at: datetime | None = None
 
     def since(self, at: datetime | None) -> Listing:
-        """Not complete where the scan is older than the push or restore of `at`."""
-        scan = self.scan.since(at)
+        """Not complete where the scan is known to be older than the push or restore of `at`."""
+        scan = self.scan.since(at) if self.scan.scanned_at is not None else self.scan
         return self if scan == self.scan else msgspec.structs.replace(self, scan=scan, complete=False)
 
 

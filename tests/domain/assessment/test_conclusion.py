@@ -153,5 +153,6 @@ def test_a_deletion_heard_late_takes_nothing_from_a_scan_since():
 def test_a_look_that_was_under_way_when_the_image_was_pushed_again_proves_nothing():
     former = look(50, scanned=10)
     assert former.since(at(5)) == former
+    assert look(50, scanned=None).since(at(30)).complete, "ECR does not say when"
     assert (former.since(at(30)).complete, former.since(at(30)).scan.state) == (False, PENDING)
     assert seen(former.since(at(30))).refreshed_at is None
