@@ -241,17 +241,18 @@ class Contested(Enforcing):
             if _identity(stands) == _identity(former) and ended is None:
                 continue
             assert override or former is None or former.owner == by, "ended an order of another person"
-            if stands is not None or ended is not None or not self._is_ending(ref):
+            if stands is not None or ended is not None or _identity(former) not in self._ending(ref):
                 self._heard(ref, stands, by, ended, stood[ref])
         for ref in self.images:
             if (header := self.header_or_none(ref)) is not None:
                 self._check_order(header)
         return True
 
-    def _is_ending(self, ref: ImageRef) -> bool:
-        """Whether a release has ended by the order about an image of the index: it is told of, and recorded after
+    def _ending(self, ref: ImageRef) -> set[object]:
+        """The releases that have ended by the order about an image of the index: they are told of, and recorded after
         that."""
-        return any(isinstance(one, PendingReport) and one.ends for one in self.header(ref).pending)
+        told = (one.ends for one in self.header(ref).pending if isinstance(one, PendingReport))
+        return {one.identity for one in told if one is not None}
 
     def _ended_at_once(self, ref: ImageRef) -> Order | None:
         header = self.header_or_none(ref)
@@ -352,7 +353,7 @@ class Contested(Enforcing):
         if word is not None and header.order is None and self._has_ended(word, ref):
             del self.words[ref]
             self.ends.append(ref)
-            assert self._is_ending(ref), "an end that is not told"
+            assert word.order.identity in self._ending(ref), "an end that is not told"
             self.met["a release ended"] += 1
             return
         stands = None if word is None else word.order
@@ -371,8 +372,12 @@ class Contested(Enforcing):
             return "a finding is exploited"
         if self._closing(ref, at_most=at_most) - (word.covers if at_most else word.lets):
             return "another finding closes"
-        later = [w for one in self.below(ref) if (w := self.words.get(one.ref)) and w.order.at >= word.order.at]
-        return "an image was ordered" if any(w.order.kind is ActionType.QUARANTINE for w in later) else ""
+        header = self.header(ref)
+        ordered = [(one, w.order) for one in self.below(ref) if (w := self.words.get(one.ref))]
+        # What an inner index had not heard of yet, its giver was not shown.
+        unheard = {one.ref for one, _ in ordered if at_most and one.ref not in header.members}
+        later = [order for one, order in ordered if order.at >= word.order.at or one.ref in unheard]
+        return "an image was ordered" if any(order.kind is ActionType.QUARANTINE for order in later) else ""
 
     def _check_fuse(self, header: Header) -> None:
         """What was under quarantine within a day waits for no fuse."""

@@ -77,6 +77,8 @@ def _close(
         if (why := withheld_by(context.rules.fresh().policy)) is not None:
             raise ConflictError(why)
         put_order(there, wanted, ActionKind.ORDER_QUARANTINE, context)
+        if there.storage is StorageStatus.ARCHIVED:
+            return None
         return f"Its quarantine at {replica.destination} is ordered."
     if wanted != order:
         _hold(there, order, wanted, context)

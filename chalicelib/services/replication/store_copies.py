@@ -180,8 +180,10 @@ def _kept(replica: Replica, ends: Ends, context: Context) -> Replica | None:
 def _mirrored(replica: Replica, ends: Ends, rules: Rules, context: Context) -> str | None:
     copy = ends.copies[replica.destination].images.get(replica.ref.digest)
     here, there = (headers.get(replica.ref.digest) for headers in (ends.here, ends.there.get(replica.destination, {})))
+    known = there is not None and there.exists
     ordered = there is not None and is_mirrored(there)
-    passes = copy is not None and copy.storage is StorageStatus.ACTIVE and closes_copies(here, rules.policy)
-    if copy is None or not (ordered or passes):
+    # One that is archived is ordered too: it stays so when its own verdict lets it out, or somebody restores it.
+    closes = closes_copies(here, rules.policy) and copy is not None and (known or copy.storage is StorageStatus.ACTIVE)
+    if copy is None or not (ordered or closes):
         return None
     return mirror_quarantine(replica, copy, here, rules, context)

@@ -11,7 +11,7 @@ import pytest
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.sweep_message import ReplicationCheck
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Hold, Holding, Order, PendingAct
-from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import ConflictError
@@ -109,6 +109,29 @@ def test_what_its_own_verdict_only_blocks_can_be_pulled_and_is_closed_with_its_s
     estate.later(60).sweep()
     assert "passes" in estate.stands(ref, NEAR)
     assert mirrors(estate, copy) == {HOME.region}
+
+
+@pytest.mark.parametrize("ours", [True, False], ids=["by its own verdict", "by somebody else"])
+def test_a_copy_that_is_archived_already_stays_so_as_long_as_its_source_is_closed(estate: Estate, ours: bool) -> None:
+    """Its own verdict lets it out, or somebody restores it: no sweep has to come first."""
+    ref = estate.push(1, "v1")
+    copy = at(NEAR).image(ref.digest)
+    estate.scan_copies(ref)
+    estate.copy_of(ref, NEAR).status = "ARCHIVED"
+    estate.judged(ref, Decision.QUARANTINE)
+    decision = Decision.QUARANTINE if ours else Decision.ALLOW
+    hold = Hold("archive", 1, estate.moment) if ours else None
+    estate.judged(copy, decision, hold=hold, storage=StorageStatus.ARCHIVED)
+    estate.later(60).sweep()
+    assert mirrors(estate, copy) == {HOME.region}
+    estate.judged(copy, Decision.ALLOW)
+    assert estate.header(copy).act is None, "nothing lets it out"
+    estate.judged(ref, Decision.ALLOW)
+    estate.later(60).sweep()
+    assert estate.order_on(copy) is None
+    act = estate.header(copy).act
+    assert (act is not None and act.kind is ActionType.RELEASE) is ours, "what others have archived is theirs"
+    assert kinds(estate, copy) == ["ORDER_QUARANTINE", "ORDER_TAKEN_BACK"]
 
 
 def test_an_order_at_the_source_is_a_plain_order_about_the_copy(estate: Estate) -> None:
