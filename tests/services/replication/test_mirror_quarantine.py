@@ -97,6 +97,27 @@ def test_two_sources_hold_one_order_and_the_last_of_them_ends_it(mesh: Estate) -
     assert kinds(mesh, refs[THIRD]) == ["ORDER_QUARANTINE", "ORDER_TAKEN_BACK"]
 
 
+def test_a_day_of_eight_digests_under_two_sources_is_two_records_and_one_order_each(mesh: Estate) -> None:
+    shared = [copies(mesh, number) for number in range(8)]
+    for refs in shared:
+        for ref in refs.values():
+            mesh.judged(ref, Decision.ALLOW)
+    given = {3: (HERE, ActionType.QUARANTINE), 6: (NEAR, ActionType.QUARANTINE)}
+    given |= {15: (HERE, ActionType.RELEASE), 20: (NEAR, ActionType.RELEASE)}
+    for hour in range(24):
+        if hour in given:
+            place, kind = given[hour]
+            for refs in shared:
+                give_order(kind, refs[place], "ann", "a leaked key", mesh)  # type: ignore[arg-type]
+        round_trip(mesh, HERE, NEAR, THIRD)
+        assert {len(mirrors(mesh, refs[THIRD])) for refs in shared} == {(3 <= hour < 15) + (6 <= hour < 20)}
+    for refs in shared:
+        assert kinds(mesh, refs[THIRD]) == ["ORDER_QUARANTINE", "ORDER_TAKEN_BACK"]
+    told = [note for alert in mesh.slack.alerts for note in alert.notes if str(THIRD) in note]
+    assert told
+    assert all(sum(refs[THIRD].digest[:19] in note for note in told) <= 2 for refs in shared), "once for each change"
+
+
 @pytest.mark.parametrize("decision", [Decision.BLOCK, Decision.WARN, Decision.PENDING])
 def test_what_its_own_verdict_only_blocks_can_be_pulled_and_is_closed_with_its_source(
     estate: Estate, decision: Decision
