@@ -17,7 +17,7 @@ import msgspec
 
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.sweep_message import MatchSameDigest, SweepRepository
-from chalicelib.domain.headers.header import Header, has_last_word
+from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
 from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.domain.reconcile.difference import (
@@ -132,7 +132,7 @@ def _that_stay(ref: ImageRef, private: Collection[ImageRef], context: Context) -
     former = [ImageRef.from_path(path) for path in header.twins] if header is not None else []
     left = [twin for twin in former if twin not in private]
     headers = [s.header for s in context.table.read_headers(left).values()] if left else []
-    return sorted(header.ref for header in headers if header.present or has_last_word(header))
+    return sorted(header.ref for header in headers if header.present or header.as_twin.has_last_word)
 
 
 def _with_twins(header: Header, twins: Iterable[ImageRef]) -> Header:
