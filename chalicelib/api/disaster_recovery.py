@@ -19,14 +19,13 @@ from chalicelib.api.framework.named import find_named
 from chalicelib.api.framework.query import Parameter, Query, text
 from chalicelib.api.replication import LagAnswer
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import REGION, InUse, InUseState, Repository
+from chalicelib.domain.images.image import ACCOUNT, REGION, InUse, InUseState, Repository
 from chalicelib.domain.images.text import nearest
 from chalicelib.domain.recovery.readiness import Readiness
 from chalicelib.domain.usage.places import places_of, runs_in
 from chalicelib.errors import ParameterError, UnknownNameError, UpstreamError
 from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.table import ImageRow
-from chalicelib.services.recovery.find_readiness import RecoveryQuestion
 
 if TYPE_CHECKING:
     from chalicelib.context import AppContext
@@ -93,7 +92,7 @@ TO = Parameter[str](
 TO_REGISTRY = Parameter[str](
     "to_registry",
     "The account there; without it the image's own, else the one that its repository is copied to",
-    *text("[0-9]{12}", "a 12-digit account id", 12),
+    *text(ACCOUNT.pattern, "a 12-digit account id", 12),
     example="111122223333",
 )
 CLUSTER = Parameter[str]("cluster", "Only what a cluster of this name runs, or may run", *text(max_length=255))
@@ -133,6 +132,9 @@ class _Walk:
     """One page."""
 
     def __init__(self, query: Query, place: AppContext) -> None:
+        # Not at a cold start: few ask it.
+        from chalicelib.services.recovery.find_readiness import RecoveryQuestion
+
         self._query, self._place = query, place
         self._question = RecoveryQuestion(query.need(TO), query.get(TO_REGISTRY), place)
         self.answers: list[RecoveryAnswer] = []

@@ -87,13 +87,13 @@ def _lags(repositories: list[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
 
 def lag_cells(lag: dict[str, Any]) -> tuple[str, str]:
     """How long copies take, in the order of LAG_COLUMNS; and what waits. What was not measured is no zero."""
-    waits = f"{lag['waiting']}, for {duration(lag['waiting_seconds'])}" if lag["waiting"] else "0"
+    waits = f"{lag['waiting']}, for {_duration(lag['waiting_seconds'])}" if lag["waiting"] else "0"
     if lag["max_seconds"] is None:
         return "none was measured", waits
-    return ", ".join(duration(lag[name]) for name in ("p50_seconds", "p95_seconds", "max_seconds")), waits
+    return ", ".join(_duration(lag[name]) for name in ("p50_seconds", "p95_seconds", "max_seconds")), waits
 
 
-def duration(seconds: int) -> str:
+def _duration(seconds: int) -> str:
     if seconds < 120:
         return f"{seconds} s"
     return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"

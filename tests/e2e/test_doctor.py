@@ -33,6 +33,7 @@ HERE = {
     "webhook": "SKIPPED",  # no secret is given for it
     "test-alert": "SKIPPED",  # not asked for
     "spokes": "SKIPPED",  # no other registry is watched
+    "replication": "SKIPPED",  # no rule copies a repository
     "pull-times": "WARN",  # the stack registers our roles, and ministack does not
 }
 """What is so in this account. What is named in neither table must be OK."""

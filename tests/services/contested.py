@@ -296,7 +296,9 @@ class Contested(Enforcing):
         if order is None:
             self.words.pop(ref, None)
             return
-        covers, lets = frozenset(self._closing(ref)), frozenset(self._closing(ref, at_most=True))
+        # What is not there shows its giver nothing: whatever closes once it is pushed again was not released.
+        seen = self._closing(ref) if self.images[ref].current.exists else ()
+        covers, lets = frozenset(seen), frozenset(self._closing(ref, at_most=True))
         self.words[ref] = Word(order, action_id(record), covers, lets, frozenset(self._exploited(ref)))
 
     def is_last_word(self, action: str) -> bool:

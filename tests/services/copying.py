@@ -165,8 +165,8 @@ class Estate(World):
             self.heard.append(event)
         LocalReplication.take_up(event)
 
-    def push(self, number: int, *tags: str, name: str = NAME, **body: Any) -> ImageRef:
-        client = self.sessions.client("ecr", HOME.region)
+    def push(self, number: int, *tags: str, name: str = NAME, region: str = HOME.region, **body: Any) -> ImageRef:
+        client, home = self.sessions.client("ecr", region), Repository(ACCOUNT, region, name)
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -175,11 +175,11 @@ class Estate(World):
             **body,
         }
         text = json.dumps(manifest)
-        ecr_of(HOME).hold_repository(name)
+        ecr_of(home).hold_repository(name)
         for tag in tags or (None,):
             tagged: Any = {"imageTag": tag} if tag else {}
             put = client.put_image(repositoryName=name, imageManifest=text, **tagged)
-        return Repository(ACCOUNT, HOME.region, name).image(put["image"]["imageId"]["imageDigest"])
+        return home.image(put["image"]["imageId"]["imageDigest"])
 
     def copy_of(self, ref: ImageRef, place: Destination) -> HeldImage:
         return ecr_of(place.repository(ref.home)).get(ref.repository, {"imageDigest": ref.digest})

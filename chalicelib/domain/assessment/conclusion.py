@@ -146,6 +146,16 @@ def come_back(header: Header, at: datetime) -> Header:
     return msgspec.structs.replace(header, scan=scan)
 
 
+def begin_anew(header: Header, at: datetime) -> Header:
+    """The image was deleted, alone or with its repository, and is there again since `at`. No scan and no signature of
+    before says what it is now, so what was clean is PENDING. Findings, orders and acts stand: what they close stays
+    closed. Whatever was scanned since stays as it is."""
+    again = come_back(msgspec.structs.replace(header, scan=header.scan.since(at)), at)
+    if again.scan.state is ScanState.COMPLETE:
+        return header
+    return msgspec.structs.replace(again, refreshed_at=None, signed=None)
+
+
 _MOMENT = timedelta(seconds=1)
 
 

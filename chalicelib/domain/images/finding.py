@@ -196,6 +196,11 @@ class Listing(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
     pushed_at: datetime | None = None
 
+    def since(self, at: datetime | None) -> Listing:
+        """Not complete where the scan is known to be older than the push or restore of `at`."""
+        scan = self.scan.since(at) if self.scan.scanned_at is not None else self.scan
+        return self if scan == self.scan else msgspec.structs.replace(self, scan=scan, complete=False)
+
 
 def prune(document: FindingsDocument, before: datetime) -> FindingsDocument:
     """Drops what ended before `before`: resolved findings, and the log of changes."""

@@ -306,6 +306,13 @@ class ImageDetail(msgspec.Struct, frozen=True):
     summary_counts: dict[str, int] | None = None
 
 
+def is_later(listed: datetime | None, known: datetime | None) -> bool:
+    """By whole seconds: not every source is more precise."""
+    if listed is None:
+        return False
+    return known is None or int(listed.timestamp()) > int(known.timestamp())
+
+
 class RepositoryDetail(msgspec.Struct, frozen=True):
     """One row of DescribeRepositories."""
 

@@ -22,6 +22,7 @@ from chalicelib.domain.images.image import (
     Repository,
     Scan,
     Source,
+    is_later,
 )
 from chalicelib.domain.reconcile.registry_listing import ChangesListed, CoverageListed, ImagesListed, OpenCounts
 from chalicelib.domain.reconcile.scan_rule import ScanRule
@@ -139,16 +140,9 @@ _USES = {state: InUse(state) for state in InUseState}
 def is_half_known(header: Header, detail: ImageDetail) -> bool:
     """Whether the event of its (last) push is missing."""
     unknown = header.existence_at is None or (detail.media_type is not None and header.media_type is None)
-    return unknown or _is_later(detail.pushed_at, header.pushed_at)
+    return unknown or is_later(detail.pushed_at, header.pushed_at)
 
 
 def is_stored_elsewhere(header: Header, detail: ImageDetail) -> bool:
     """Whether it was archived or restored since."""
-    return detail.storage is not header.storage or _is_later(detail.activated_at, header.activated_at)
-
-
-def _is_later(listed: datetime | None, known: datetime | None) -> bool:
-    """By whole seconds: not every source is more precise."""
-    if listed is None:
-        return False
-    return known is None or int(listed.timestamp()) > int(known.timestamp())
+    return detail.storage is not header.storage or is_later(detail.activated_at, header.activated_at)

@@ -72,7 +72,7 @@ class Note(StrEnum):
     LIFECYCLE = "lifecycle"
 
 
-NOT_OWED = {Note.OLDER_THAN_RULE, Note.CAME_FROM, Note.NOT_KEPT, Note.LIFECYCLE}
+_NOT_OWED = frozenset({Note.OLDER_THAN_RULE, Note.CAME_FROM, Note.NOT_KEPT, Note.LIFECYCLE})
 """What is not there, and replication does not bring."""
 
 
@@ -140,7 +140,7 @@ class Replica(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def is_owed(self) -> bool:
         """Whether replication still has to bring it, or all of it: a person may have what is older than the rule copied
         by a backfill."""
-        return not self.status.there and not NOT_OWED & {*self.notes}
+        return not self.status.there and not _NOT_OWED & {*self.notes}
 
     @property
     def settled(self) -> bool:

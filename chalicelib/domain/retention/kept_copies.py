@@ -28,21 +28,18 @@ def expected_copies(place: Destination, repository: str, policy: Replication) ->
     return next((entry for entry in policy.destinations if means(entry)), None)
 
 
-def is_expected(
-    digest: str, entry: ExpectedCopies | None, source: Mapping[str, ImageDetail], here: Mapping[str, Header]
-) -> bool:
-    """Whether a copy that ECR has made is to be there still. `keep` counts by push, and not what an index or a subject
-    brings along: that is there as long as it."""
+def not_kept(
+    entry: ExpectedCopies | None, source: Mapping[str, ImageDetail], here: Mapping[str, Header]
+) -> Collection[str]:
+    """The digests whose copies the policy does not expect at the destination. `keep` counts by push, and not what an
+    index or a subject brings along: that is there as long as it."""
     if entry is None:
-        return True
-    if entry.lifecycle is not UNSET:
-        return False
+        return ()
+    if entry.lifecycle is not UNSET or entry.keep is UNSET:
+        return source.keys()
     newest = sorted((image for image in source.values() if not _follows(image, here)), key=_pushed, reverse=True)
-    assert entry.keep is not UNSET
     kept = {image.ref.digest for image in newest[: entry.keep]}
-    image, header = source[digest], here.get(digest)
-    leaders = {digest, image.subject_digest, *(header.parents if header is not None else ())}
-    return bool(kept & leaders)
+    return {digest for digest, image in source.items() if not kept & _leaders(image, here)}
 
 
 def expired_there(
@@ -69,6 +66,12 @@ def expired_there(
 def _follows(image: ImageDetail, here: Mapping[str, Header]) -> bool:
     header = here.get(image.ref.digest)
     return image.subject_digest is not None or (not image.tags and header is not None and bool(header.parents))
+
+
+def _leaders(image: ImageDetail, here: Mapping[str, Header]) -> set[str | None]:
+    """It, and what brings it along."""
+    header = here.get(image.ref.digest)
+    return {image.ref.digest, image.subject_digest, *(header.parents if header is not None else ())}
 
 
 def _pushed(image: ImageDetail) -> tuple[float, str]:

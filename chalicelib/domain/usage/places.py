@@ -1,7 +1,8 @@
 """Which clusters and services the sentences of `InUse.by` name, and whether an image runs in one. Pure.
 
 The adapters that look at ECS and EKS write these sentences. What may only be started (a schedule, a family's newest
-revision, a function) is of no cluster. A list that was cut short, or that names nobody, proves no absence.
+revision, a function) is of no cluster. A sentence that was cut short, or names no
+workload, does not prove that the image runs in no other.
 """
 
 from __future__ import annotations

@@ -135,6 +135,9 @@ class _Assessment:
     def _change(self, attempt: Attempt, rows: list[Delivery]) -> HeaderChange:
         now, before = self.context.clock.now(), attempt.header
         self.rules = attempt.rules_as_new_as_header()
+        if self.listing is not None:
+            # It may have been deleted and pushed again while the scanner was asked.
+            self.listing = self.listing.since(before.pushed_at)
         document = attempt.document(doubted=self.again or attempt.retried)
         holds_open = any(f.status is not FindingStatus.RESOLVED for f in document.findings)
         after = observe(before, self.listing, self.unavailable, self.context.consistency_delay, holds_open=holds_open)

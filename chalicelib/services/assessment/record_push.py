@@ -15,11 +15,21 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.alerts.kind_alert import compose_kind_alert, compose_unjudged_alert, is_bound
-from chalicelib.domain.assessment.conclusion import come_back, observe, restored
+from chalicelib.domain.assessment.conclusion import begin_anew, observe, restored
 from chalicelib.domain.events.event import Action, ImageAction
 from chalicelib.domain.events.message import Delivery
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.image import MOST_RELATED, Child, ImageDetail, ImageRef, Kind, Manifest, Scan, ScanState
+from chalicelib.domain.images.image import (
+    MOST_RELATED,
+    Child,
+    ImageDetail,
+    ImageRef,
+    Kind,
+    Manifest,
+    Scan,
+    ScanState,
+    is_later,
+)
 from chalicelib.domain.images.signature import signed_by, with_listed
 from chalicelib.errors import AbsentError, DeniedError
 from chalicelib.services.assessment.write_header import change_header, update_header
@@ -112,8 +122,9 @@ def _pushed(
     def change(header: Header) -> Header:
         known = _facts(header, event, detail, manifest, unseen)
         if exists(known):
-            if not known.exists:
-                known = come_back(known, event.time)
+            if not known.exists and known.existence_at is not None:
+                pushed_at = (detail and detail.pushed_at) or event.time
+                known = begin_anew(msgspec.structs.replace(known, pushed_at=pushed_at), pushed_at)
             known = msgspec.structs.replace(known, exists=True, existence_at=event.time)
         if move is not None:
             known = with_tag(known, move.tag, move.digest == event.ref.digest)
@@ -145,7 +156,8 @@ def _deleted(event: ImageAction, delivery: Delivery, context: Context) -> None:
     def change(header: Header) -> Header:
         gone[:] = header.tags
         if not exists(header):
-            return header
+            # It is there again since, and its push was heard before.
+            return begin_anew(header, event.time) if header.exists else header
         return msgspec.structs.replace(header, exists=False, existence_at=event.time, tags=())
 
     # The header is the only one to know them: a worker that dies once it is put would lose them.
@@ -238,6 +250,9 @@ def _facts(
 ) -> Header:
     media_type = (detail and detail.media_type) or event.media_type or header.media_type
     artifact_type = (detail and detail.artifact_media_type) or event.artifact_media_type or header.artifact_media_type
+    if detail is not None and header.pushed_at is not None and is_later(detail.pushed_at, header.pushed_at):
+        # Another tag leaves ECR's time of the push as it is: between the two it was deleted, though no event tells.
+        header = begin_anew(header, detail.pushed_at or event.time)
     header = msgspec.structs.replace(
         header,
         media_type=media_type,

@@ -537,5 +537,6 @@ def _needs_refresh(before: Header, after: Header, delivery: Delivery) -> bool:
         return False
     came_back = not before.exists and before.existence_at is not None
     turned = before.version > 0 and before.kind is not after.kind
+    anew = before.refreshed_at is not None and after.refreshed_at is None
     moved = before.version > 0 and (before.storage, before.activated_at) != (after.storage, after.activated_at)
-    return came_back or turned or moved or not delivery.fresh
+    return came_back or anew or turned or moved or not delivery.fresh

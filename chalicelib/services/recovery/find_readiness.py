@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
+
 from chalicelib.domain.admission.admission import read_image
 from chalicelib.domain.admission.judgement import admit_image
 from chalicelib.domain.headers.header import Header
@@ -23,8 +25,24 @@ from chalicelib.services.ports.context import Context
 from chalicelib.services.usage.find_blast_radius import find_use
 
 
-def find_readiness(header: Header, destination: Destination, state: ReplicationState, context: Context) -> Readiness:
-    """`state`: of its repository's copies. Raises TransientError, UpstreamError."""
+class CopyRepository(msgspec.Struct, frozen=True):
+    """What all copies of one repository share: the digests for which it denies pulls, and how it is scanned."""
+
+    denied: tuple[str, ...]
+    scanning: ScanRule | None
+
+
+def read_copy_repository(home: Repository, context: Context) -> CopyRepository:
+    """Raises TransientError, UpstreamError."""
+    row = context.queries.repository(home)
+    rule = ScanRule.read(row.facts.get("scanning")) if row is not None else None
+    return CopyRepository(tuple(context.table.read_denied(home).digests), rule)
+
+
+def find_readiness(
+    header: Header, destination: Destination, state: ReplicationState, shared: CopyRepository, context: Context
+) -> Readiness:
+    """`state`: of its repository's copies; `shared`: of the repository there. Raises TransientError, UpstreamError."""
     ref = header.ref
     copy = destination.repository(ref.home).image(ref.digest)
     (judged,) = look_up_images([read_image(str(copy))], context)
@@ -40,16 +58,14 @@ def find_readiness(header: Header, destination: Destination, state: ReplicationS
             there=judged.header,
             watched=judged.watched,
             admission=admit_image(judged, policy, now),
-            denied=context.table.read_denied(copy.home).digests,
-            proofs=() if judged.header is None else _proofs(judged.header, context),
+            denied=shared.denied,
+            proofs=() if judged.header is None else _proofs(judged.header, shared.scanning, context),
         )
     )
 
 
-def _proofs(there: Header, context: Context) -> list[ScanProof]:
+def _proofs(there: Header, rule: ScanRule | None, context: Context) -> list[ScanProof]:
     """Of an index those of its images."""
-    row = context.queries.repository(there.ref.home)
-    rule = ScanRule.read(row.facts.get("scanning")) if row is not None else None
     policy, now = context.rules.current().policy, context.clock.now()
     images = [there] if there.kind is not Kind.INDEX else _images(there, context)
     return [proof for one in images if (proof := prove_scan(one, rule, policy, now)) is not None]
@@ -74,6 +90,7 @@ class RecoveryQuestion:
         self._region, self._registry, self._context = region, registry, context
         self._until = context.clock.now() + ASKING_FOR
         self._states: dict[Repository, ReplicationState] = {}
+        self._shared: dict[Repository, CopyRepository] = {}
 
     @property
     def has_time(self) -> bool:
@@ -81,7 +98,7 @@ class RecoveryQuestion:
         return self._context.clock.now() < self._until
 
     def use(self, header: Header) -> InUse:
-        """A scanner's YES of the last day stands where our own look finds nobody: it knows clusters that we do not."""
+        """A scanner's YES of the last day stands where our own look finds no user: the scanner knows other clusters."""
         if (known := self._known_use(header)) is not None:
             return known
         looked, told = find_use(header, self._context), header.in_use
@@ -91,8 +108,12 @@ class RecoveryQuestion:
 
     def readiness(self, header: Header) -> Readiness:
         """Raises TransientError, UpstreamError."""
-        state = self._state(header.ref.home)
-        return find_readiness(header, self._destination(header.ref.home, state), state, self._context)
+        home, state = header.ref.home, self._state(header.ref.home)
+        destination = self._destination(home, state)
+        there = destination.repository(home)
+        if there not in self._shared:
+            self._shared[there] = read_copy_repository(there, self._context)
+        return find_readiness(header, destination, state, self._shared[there], self._context)
 
     def lag(self, home: Repository) -> ReplicationLag | None:
         """As the last sweep has measured it. None: it was not measured."""

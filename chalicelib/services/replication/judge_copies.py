@@ -19,7 +19,7 @@ from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus, 
 from chalicelib.domain.replication.replica_case import Copies, ReplicaCase, Reports, judge
 from chalicelib.domain.replication.replica_verdict import is_scannable, weighed
 from chalicelib.domain.replication.rules import Allowance, Destination, DestinationAccess, allowance
-from chalicelib.domain.retention.kept_copies import expected_copies, expired_there, is_expected
+from chalicelib.domain.retention.kept_copies import expected_copies, expired_there, not_kept
 from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports.answers import answered
 from chalicelib.services.ports.context import Context
@@ -106,6 +106,7 @@ class _Judging:
         self.reports = self.scans = 0
         self.allowances: dict[Destination, Allowance | None] = {}
         self.sent_here: dict[Destination, frozenset[str]] = {}
+        self.not_kept: dict[Destination, Collection[str]] = {}
         self.expired: dict[Destination, Collection[str]] = {}
         # A check of one image does not know the tags of the others.
         tags = {tag for image in ends.source.values() for tag in image.tags}
@@ -128,7 +129,7 @@ class _Judging:
             ):
                 continue
             if case.needs_report and case.stands and case.former is not None and not _is_asked_again(case.former, case):
-                found.append(self._weighed(self._explained(case.former, case), case))
+                found.append(self._weighed(case.former, case))
                 continue
             if case.needs_report:
                 if not asked.done:
@@ -177,7 +178,7 @@ class _Judging:
         """The mutability of tags is read only where one is missing."""
         found = judge(case)
         if not found.tags or case.copies.mutability is not None:
-            return self._explained(found, case)
+            return found
         mutability = answered(lambda: self.context.replication.mutability(case.copies.home))
         return found if mutability is None else judge(self._with_copies(case, mutability=mutability))
 
@@ -205,8 +206,10 @@ class _Judging:
         if ends.changed_at is not None:  # one image alone does not tell which are the newest
             former = case.former.notes if case.former is not None else ()
             return next((note for note in (Note.NOT_KEPT, Note.LIFECYCLE) if note in former), None)
-        entry = expected_copies(place, ends.home.name, self.policy.replication)
-        if not is_expected(case.ref.digest, entry, ends.source, ends.here):
+        if place not in self.not_kept:
+            entry = expected_copies(place, ends.home.name, self.policy.replication)
+            self.not_kept[place] = not_kept(entry, ends.source, ends.here)
+        if case.ref.digest in self.not_kept[place]:
             return Note.NOT_KEPT
         if place not in self.expired:
             settings = answered(lambda: self.context.replication.settings(case.copies.home))
@@ -222,7 +225,7 @@ class _Judging:
         there = self.ends.there.get(case.sight.destination, {}).get(case.ref.digest)
         here = self.ends.here.get(case.ref.digest)
         scan = self._scan(case, there) if case.copy is not None else None
-        found = weighed(replica, case.copy, here, there, scan, self.policy)
+        found = weighed(self._explained(replica, case), case.copy, here, there, scan, self.policy)
         if self._is_never_scanned(found, case.former):
             found = with_notes(found, Note.NEVER_SCANNED)
         allowed = self._allowance(found.destination) if found.status is ReplicaStatus.FAILED else None

@@ -55,7 +55,7 @@ def announce_copies(
         subject, mark = f"repository/{home.path}", _mark(unannounced, ())
         if not _is_ours(_failed(subject, mark, hour, _reason(unannounced), now), tries, context):
             unannounced = []
-    uncovered = {p: n for p, n in ended.items() if _is_ours(_ended_record(home, p, now), tries, context)}
+    uncovered = {p: n for p, n in ended.items() if _is_ours(_rule_record(home, p, now), tries, context)}
     if unannounced or unseen or uncovered:
         alert = compose_replication_alert(home, unannounced, unseen, uncovered, done, now)
         key = AlertKey(f"ALERT#{_mark(unannounced, {*unseen, *uncovered})}", hour, subject=f"repository/{home.path}")
@@ -80,13 +80,13 @@ def _first_of_cause(
     """What many copies have in common is told of once for each destination, whatever their number: what its registry
     policy does not let in once a day, for all repositories; what the lifecycle policy of a repository there expires
     once a week."""
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
     for cause, place in sorted({(r.cause, r.destination) for r in news if r.cause is not None}):
         if cause is Cause.POLICY:
             reason = f"the registry policy of {place} does not let copies in"
-            claim = _failed(f"registry/{home.registry}/{home.region}", f"POLICY#{place.path}", day, reason, now)
+            claim = _of_registry(home, f"POLICY#{place.path}", reason, now)
         else:
-            monday, reason = day - timedelta(days=day.weekday()), f"the lifecycle policy at {place} expires copies"
+            monday = _day(now) - timedelta(days=now.weekday())
+            reason = f"the lifecycle policy at {place} expires copies"
             claim = _failed(f"repository/{home.path}", f"LIFECYCLE#{place.path}", monday, reason, now)
         if _is_ours(claim, tries, context):
             yield from (r for r in news if (r.cause, r.destination) == (cause, place))
@@ -99,17 +99,20 @@ def _is_ours(record: ActionRecord, tries: int, context: Context) -> bool:
 
 
 def _blind_record(home: Repository, place: Destination, now: datetime) -> ActionRecord:
-    """A registry has hundreds of repositories, and one reason why a destination cannot be looked at: one of them
-    announces it in a day, for all."""
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return _failed(f"registry/{home.registry}/{home.region}", place.path, day, f"{place} cannot be looked at", now)
+    return _of_registry(home, place.path, f"{place} cannot be looked at", now)
 
 
-def _ended_record(home: Repository, place: Destination, now: datetime) -> ActionRecord:
-    """A rule covers hundreds of repositories: one of them announces its end in a day, for all."""
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    subject, reason = f"registry/{home.registry}/{home.region}", f"no rule copies {home.name} to {place} any more"
-    return _failed(subject, f"RULE#{place.path}", day, reason, now)
+def _rule_record(home: Repository, place: Destination, now: datetime) -> ActionRecord:
+    return _of_registry(home, f"RULE#{place.path}", f"no rule copies {home.name} to {place} any more", now)
+
+
+def _of_registry(home: Repository, mark: str, reason: str, now: datetime) -> ActionRecord:
+    """A registry has hundreds of repositories, and one reason for all of them: one of them announces it in a day."""
+    return _failed(f"registry/{home.registry}/{home.region}", mark, _day(now), reason, now)
+
+
+def _day(now: datetime) -> datetime:
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _failed(subject: str, mark: str, wanted_at: datetime, reason: str, now: datetime) -> ActionRecord:

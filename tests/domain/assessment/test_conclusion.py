@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.domain.assessment.conclusion import come_back, observe, restored
+from chalicelib.domain.assessment.conclusion import begin_anew, come_back, observe, restored
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingStatus, Listing
 from chalicelib.domain.images.image import InUse, InUseState, Scan, ScanState, Source
@@ -133,3 +133,26 @@ def test_a_scan_after_the_image_came_back_stays_a_scan():
     assert come_back(header, at(6)).scan.state is PENDING
     basic = msgspec.structs.replace(header, scan=msgspec.structs.replace(header.scan, source=Source.BASIC))
     assert come_back(basic, at(6)) == basic
+
+
+@pytest.mark.parametrize("source", Source)
+@pytest.mark.parametrize("state", ScanState)
+def test_what_is_pushed_again_after_its_deletion_was_never_scanned_and_carries_no_signature(source, state):
+    header = msgspec.structs.replace(seen(look(20, source=source, scanned=10)), signed=True)
+    former = msgspec.structs.replace(header, scan=msgspec.structs.replace(header.scan, state=state))
+    again = begin_anew(former, at(30))
+    assert (again.scan.state is COMPLETE, again.refreshed_at, again.signed) == (False, None, None)
+    assert begin_anew(again, at(30)) == again
+
+
+def test_a_deletion_heard_late_takes_nothing_from_a_scan_since():
+    header = msgspec.structs.replace(seen(look(50, scanned=40)), signed=True)
+    assert begin_anew(header, at(30)) == header
+
+
+def test_a_look_that_was_under_way_when_the_image_was_pushed_again_proves_nothing():
+    former = look(50, scanned=10)
+    assert former.since(at(5)) == former
+    assert look(50, scanned=None).since(at(30)).complete, "ECR does not say when"
+    assert (former.since(at(30)).complete, former.since(at(30)).scan.state) == (False, PENDING)
+    assert seen(former.since(at(30))).refreshed_at is None

@@ -175,24 +175,11 @@ def test_two_regions_that_replicate_both_ways_owe_each_other_nothing_that_came_f
     assert estate.stands(copy, HERE) == ("NOT_CONFIGURED", "came-from-there")
     assert owed(estate, copy, home=THERE) == [False]
     assert not any(r.alarm for r in estate.replicas.of(THERE).values())
-    own = push_there(estate)
+    own = estate.push(99, "own", region=NEAR.region)
+    estate.later(60)
     ecr_of(HOME).delete(NAME, {"imageDigest": own.digest})
     estate.later(60).sweep(THERE)
     assert estate.stands(own, HERE) == ("MISSING", "gone-since"), "what was pushed there is owed"
-
-
-def push_there(estate: Estate) -> ImageRef:
-    body = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": f"sha256:{99:064x}"},
-            "layers": [],
-        }
-    )
-    put = boto3.client("ecr", NEAR.region).put_image(repositoryName=NAME, imageManifest=body, imageTag="own")
-    estate.later(60)
-    return THERE.image(put["image"]["imageId"]["imageDigest"])
 
 
 def test_a_rule_that_was_taken_away_is_one_alert_for_all_its_repositories(estate: Estate) -> None:
