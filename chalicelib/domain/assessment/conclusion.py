@@ -242,7 +242,12 @@ class Grounds(msgspec.Struct, frozen=True):
         if self.copy is None:
             return decide(state, self.findings, policy, waivers, now)
         state = judged_by_copy(state, self.copy, policy, waivers, now)
-        return decide(state, self.copy.findings, policy, waivers, now)
+        outcome = decide(state, self.copy.findings, policy, waivers, now)
+        # An origin that is gone speaks again when what excused it ends.
+        excusing = {name for one in children if isinstance(one, OriginVerdict) for name in one.waived}
+        ends = [w.expires_at for w in waivers if w.id in excusing]
+        moments = [at for at in (outcome.decide_at, *ends) if at is not None]
+        return msgspec.structs.replace(outcome, decide_at=min(moments, default=None))
 
 
 def _with_waivers(stands: VerdictSummary, ended: EndedWaivers | None) -> VerdictSummary:

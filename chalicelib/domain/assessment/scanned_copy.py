@@ -1,7 +1,7 @@
 """A public image whose origin is not known, judged by what was found in a private copy of its digest. Pure.
 
 Only findings are borrowed. Rules and waivers are those of the public repository: what is excused for the copy is
-excused here only by a waiver that covers this repository as well.
+excused here only by a waiver that covers this repository as well, and what Inspector suppresses there counts here.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from datetime import datetime
 import msgspec
 
 from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.finding import Finding, FindingsDocument
+from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus
 from chalicelib.domain.images.verdict import CopiedVerdict, Decision, ImageState, VerdictSummary
 from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
+
+_OPEN, _SUPPRESSED = FindingStatus.OPEN, FindingStatus.SUPPRESSED
 
 
 class ScannedCopy(msgspec.Struct, frozen=True):
@@ -28,7 +30,9 @@ class ScannedCopy(msgspec.Struct, frozen=True):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        return self.document.findings
+        """As they count for the public image: whoever suppresses them does so for the account of the copy."""
+        found = self.document.findings
+        return tuple(msgspec.structs.replace(f, status=_OPEN) if f.status is _SUPPRESSED else f for f in found)
 
 
 def judged_by_copy(

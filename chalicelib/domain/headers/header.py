@@ -325,6 +325,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
             scan=self.scan,
             revision=self.revision,
             ended=self.left_to_summary.ended if self.left_to_summary is not None else None,
+            counts=self.counts,
         )
 
     @property
@@ -334,9 +335,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_released_at_origin(self) -> bool:
-        """Whether a person has released all of it, where it is published from, that closes its doors."""
+        """Whether a person has released all of it, where it is published from, that closes its doors. Its own order
+        goes first."""
         closing = [r for r in self.reasons if r.decision.closes_doors]
-        return self.ref.home.public and bool(closing) and all(r.released for r in closing)
+        return self.ref.home.public and self.order is None and bool(closing) and all(r.released for r in closing)
 
     @property
     def worst(self) -> Severity | None:

@@ -23,8 +23,9 @@ class Twin(msgspec.Struct, frozen=True):
     """`decision`: the effective one, with how many CRITICAL and known exploited findings closed the doors. `present`
     False: deleted, or never heard of. `judged_at`: when its verdict was known to hold; None: it has none. `excused`:
     the reasons of its verdict that waivers excuse. `released_until`: a person's release of it. `lends`: it has findings
-    to judge a copy by: a complete listing, of an index one of each of its images. `revision`: of its findings. `ended`:
-    the waivers by whose end alone it stands so, which people were not told yet."""
+    to judge a copy by: a complete listing, of an index one of each of its images. `revision`: of its findings; an index
+    has none. `ended`: the waivers by whose end alone it stands so, which people were not told yet. `counts`: its open
+    findings by `Severity`."""
 
     path: str
     decision: Decision = Decision.PENDING
@@ -38,6 +39,7 @@ class Twin(msgspec.Struct, frozen=True):
     scan: Scan = Scan()
     revision: int = 0
     ended: EndedWaivers | None = None
+    counts: tuple[int, ...] = ()
 
     @property
     def ref(self) -> ImageRef:
@@ -54,16 +56,18 @@ class Twin(msgspec.Struct, frozen=True):
         return self._told(origin) != before._told(origin)
 
     def _told(self, origin: bool) -> tuple[object, ...]:
-        if not origin:
-            return self.present, self.lends, self.revision, self.scan.state, self.scan.source
-        stands = self.decision, self.critical, self.kev, self.judged_at is None, self.excused
-        return self.present, *stands, self.released_until, self.ended
+        stands = self.decision, self.critical, self.kev
+        if origin:
+            excuses = self.judged_at is None, self.excused, self.released_until, self.ended
+            return self.present, *stands, *excuses
+        found = self.present, self.lends, self.revision, self.scan.state, self.scan.source
+        return found if self.revision else (*found, *stands)
 
 
 def origins_of(twins: Iterable[Twin], public: str, policy: Policy) -> list[Twin]:
     """Those that count. `public`: the name of the public repository."""
-    names = policy.origins_of(public)
-    return [t for t in twins if t.ref.repository in names and (t.present or t.has_last_word)]
+    publication = policy.publication_of(public)
+    return [t for t in twins if publication.is_from(t.ref) and (t.present or t.has_last_word)]
 
 
 def origin_verdicts(
@@ -113,14 +117,15 @@ def _excusing(reason: Reason, repository: str, waivers: Iterable[Waiver], now: d
 
 
 def lender_of(twins: Iterable[Twin], public: str, policy: Policy) -> Twin | None:
-    """The twin whose findings tell most, of those that are no origin: a scan in force before one that lapsed,
-    Inspector's before ECR's own, the newest. None: nothing was scanned anywhere."""
-    names = policy.origins_of(public)
-    lending = [t for t in twins if t.present and t.lends and t.ref.repository not in names]
+    """The twin whose findings tell most, of those that are no origin: Inspector's before ECR's own, a scan in force
+    before one that lapsed, the one that found the worst, the newest. So a copy that somebody pushes to where less is
+    seen takes the word from no other. None: nothing was scanned anywhere."""
+    publication = policy.publication_of(public)
+    lending = [t for t in twins if t.present and t.lends and not publication.is_from(t.ref)]
 
-    def worth(twin: Twin) -> tuple[bool, bool, float, str]:
-        scan = twin.scan
+    def worth(twin: Twin) -> tuple[object, ...]:
+        scan, found = twin.scan, (twin.counts, twin.decision.rank, twin.critical, twin.kev)
         at = 0.0 if scan.scanned_at is None else scan.scanned_at.timestamp()
-        return scan.state is ScanState.COMPLETE, scan.source is Source.ENHANCED, at, twin.path
+        return scan.source is Source.ENHANCED, scan.state is ScanState.COMPLETE, *found, at, twin.path
 
     return max(lending, key=worth, default=None)

@@ -295,10 +295,9 @@ class Policy(PolicyDocument, frozen=True, dict=True):
         """Whether anything may be taken from the repository of this name at all."""
         return self.enforcing and not self.exempts(repository)
 
-    def origins_of(self, public: str) -> tuple[str, ...]:
-        """The names of the private repositories that the public one of this name is published from."""
-        said = next((one.sources for one in self.public if one.public == public), None)
-        return (public,) if said is None else said
+    def publication_of(self, public: str) -> Publication:
+        """From where the public repository of this name is published."""
+        return next((one for one in self.public if one.public == public), Publication(public, (public,)))
 
     def running_grace(self, reasons: Iterable[Reason]) -> timedelta:
         """For how long what runs already is admitted all the same: the shortest that a rule among the reasons that

@@ -96,11 +96,13 @@ def _decide_public(
     quiet: bool,
 ) -> Header:
     """By the images that it is published from; without one that says anything, by what was found in a copy."""
+    if header.policy_version != rules.policy_version:
+        news = None  # by the former policy another twin may not have been worth a message
     header = msgspec.structs.replace(header, heard=hear_twins(header, context, news))
     origins = origins_of(header.heard, header.ref.repository, rules.policy)
     copy = find_copy(header, rules, now, context)
     return conclude(
-        as_scanned(header, origins if copy is None else [copy.header]),
+        as_scanned(header, [copy.header] if copy is not None else origins or [None]),
         document,
         rules,
         now,
@@ -116,8 +118,8 @@ def closing_below(header: Header, rules: Rules, now: datetime, context: Context)
     found: list[Closing] = []
     below = list(members_of(header, context))
     if header.ref.home.public:
-        names = rules.policy.origins_of(header.ref.repository)
-        below = [image for image in below if image is not None and image.ref.repository in names]
+        publication = rules.policy.publication_of(header.ref.repository)
+        below = [image for image in below if image is not None and publication.is_from(image.ref)]
     seen = {header.ref}
     for image in below:  # it grows
         if image is not None and image.ref not in seen and image.present:
@@ -462,8 +464,7 @@ def _copies_told(before: Header, put: Header, context: Context, *, turned: bool)
     if turned or not copies:
         return copies
     policy, now, then = context.rules.current().policy, put.as_twin, before.as_twin
-    name = put.ref.repository
-    return [one for one in copies if now.tells(then, origin=name in policy.origins_of(one.repository))]
+    return [one for one in copies if now.tells(then, origin=policy.publication_of(one.repository).is_from(put.ref))]
 
 
 def _closes_or_opens(before: Header, put: Header, changed: HeaderChange, context: Context) -> bool:

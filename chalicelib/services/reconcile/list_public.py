@@ -29,6 +29,7 @@ from chalicelib.domain.reconcile.difference import (
     RepositoryFacts,
 )
 from chalicelib.domain.reconcile.reconciliation import compare
+from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.assessment.write_header import update_header
@@ -167,10 +168,11 @@ def list_public(message: SweepRepository, context: Context, *, dry_run: bool = F
 
 def _view(home: Repository, handed: str | None, context: Context) -> RepositoryView:
     """Headers are read last, so that the listing is never newer than what is stored."""
-    registry = msgspec.json.decode(handed, type=PublicRegistry) if handed is not None else context.public.registry()
-    if registry is None:
-        raise UpstreamError(f"{home.path}: our account has no public registry")
-    listed = context.public.images(registry, home)
+    registry = context.public.registry() if handed is None else msgspec.json.decode(handed, type=PublicRegistry | None)
+    if registry is None:  # an answer of ECR's: what our sweeps have listed is gone with our last alias
+        listed = ImagesListed(context.clock.now(), absent=True)
+    else:
+        listed = context.public.images(registry, home)
     headers = {header.ref.digest: header for header in context.table.headers_of(home)}
     return RepositoryView(home, listed, headers, context.consistency_delay, tags=read_tags(home, context.queries))
 

@@ -17,7 +17,7 @@ from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.sweep_message import InitialBackfill, MatchSameDigest
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Order
-from chalicelib.domain.images.finding import Severity
+from chalicelib.domain.images.finding import FindingStatus, Severity
 from chalicelib.domain.images.image import Child, ImageRef, Kind, Repository, Scan, ScanState, Source
 from chalicelib.domain.images.verdict import Decision, ImageState, OriginVerdict, Reason
 from chalicelib.domain.policy.decision import decide
@@ -32,7 +32,7 @@ from chalicelib.services.reconcile import list_public as match_twins_module
 from chalicelib.services.reconcile.list_public import match_same_digest
 from chalicelib.services.waivers.revoke_expired_waivers import revoke_expired_waivers
 from tests.extent import killed_at
-from tests.fakes.images import digest, ref
+from tests.fakes.images import ACCOUNT, digest, ref
 from tests.fakes.images import finding as finding_of
 from tests.fakes.table import FakeTable
 from tests.services.public_world import HOME, Killed, PublicWorld
@@ -529,10 +529,18 @@ CRITICAL = {"id": "critical", "match": {"severity": {"gte": "CRITICAL"}}, "decis
 BY_FINDINGS = {"rules": [CRITICAL], "notify": []}
 
 
-def found(world: PublicWorld, where: ImageRef, severity: str | None, *, source: Source = Source.ENHANCED) -> ImageRef:
+def found(
+    world: PublicWorld,
+    where: ImageRef,
+    severity: str | None,
+    *,
+    source: Source = Source.ENHANCED,
+    status: FindingStatus = FindingStatus.OPEN,
+) -> ImageRef:
     """A private image with a complete scan that has one finding, or none."""
     document = world.stored.read_document(scanned(world, where))
-    findings = () if severity is None else (finding_of(7, severity=Severity(severity), vulnerability_id="CVE-2026-7"),)
+    given = {"status": status, "vulnerability_id": "CVE-2026-7"}
+    findings = () if severity is None else (finding_of(7, severity=Severity(severity), **given),)
     document = world.stored.put_document(msgspec.structs.replace(document, findings=findings), document)
     scan = Scan(ScanState.COMPLETE, None, source, world.moment)
 
@@ -573,6 +581,36 @@ def test_the_repository_of_the_same_name_is_the_origin_where_nothing_else_is_sai
     scanned(world, ref(1, HOME.name))
     match(public(world))
     assert (decision(world), reason(world).rule) == (Decision.ALLOW, "twin")
+
+
+def test_a_repository_of_the_origins_name_in_another_account_is_a_sandbox_where_the_policy_names_the_account(
+    world: PublicWorld,
+) -> None:
+    """There ECR's own scanner sees less, or Inspector is told to suppress."""
+    at = {"public": HOME.name, "from": ["prod/api"]}
+    found(world, ref(1, "team/api"), "CRITICAL")
+    found(world, ref(1, "prod/api", registry="999988887777"), None, source=Source.BASIC)
+    for version, registry, expected in ((1, {}, "ALLOW"), (2, {"registry": ACCOUNT}, "BLOCK")):
+        world.policy, world.versions = policy_of(public=[{**at, **registry}], **BY_FINDINGS), (version, 0)
+        match(public(world))
+        assert decision(world) is Decision[expected]
+
+
+def test_a_policy_that_makes_a_twin_an_origin_goes_by_what_it_is_now_whatever_message_comes_first(
+    world: PublicWorld,
+) -> None:
+    """While it was none, its decision was not told."""
+    world.policy = policy(rules=[{"id": "no", "match": {"repository": "sandbox/*"}, "decision": "block"}], notify=[])
+    scanned(world, PRIVATE)
+    scanned(world, SANDBOX)
+    match(public(world))
+    heard = tuple(msgspec.structs.replace(t, decision=Decision.ALLOW) for t in world.stored.headers[PUBLIC].heard)
+    world.stored.headers[PUBLIC] = msgspec.structs.replace(world.stored.headers[PUBLIC], heard=heard)
+    world.policy = msgspec.structs.replace(policy(("prod/api", "sandbox/api")), rules=world.policy.rules)
+    world.versions = (1, 0)
+    world.send("scans", Decide(PUBLIC, "twin", twin=PRIVATE.path))
+    world.drain()
+    assert decision(world) is Decision.BLOCK
 
 
 def test_an_order_about_the_origin_holds_for_what_is_published_from_it(world: PublicWorld) -> None:
@@ -706,13 +744,166 @@ def test_a_public_index_without_origin_is_judged_by_the_findings_of_a_copys_imag
     assert world.stored.headers[PUBLIC].decide_at == world.moment
 
 
-def reads_of_a_policy_change(twins: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many headers are read until all images are decided by it."""
-    world, names = PublicWorld(), tuple(f"prod/api-{n}" for n in range(twins))
-    world.policy = policy(origins=names, notify=[], rules=[])
-    places = [scanned(world, ref(1, name)) for name in names]
+def test_a_copy_pushed_to_where_less_is_seen_takes_the_word_from_no_other(world: PublicWorld) -> None:
+    """By its time the newer scan would win, and it saw less: by ECR's own scanner, or by a suppressing account."""
+    world.policy = policy(**BY_FINDINGS, suppressed="ignore")
+    found(world, ref(1, "other/product"), "CRITICAL")
+    world.moment += timedelta(hours=1)
+    for name, source in (("sandbox/basic", Source.BASIC), ("sandbox/enhanced", Source.ENHANCED)):
+        found(world, ref(1, name), None, source=source)
+    match(public(world))
+    assert (decision(world), reason(world).vulnerability_ids) == (Decision.BLOCK, ("CVE-2026-7",))
+
+
+def test_what_inspector_suppresses_for_the_account_of_a_copy_counts_in_public(world: PublicWorld) -> None:
+    world.policy = policy(**BY_FINDINGS, suppressed="ignore")
+    found(world, SANDBOX, "CRITICAL", status=FindingStatus.SUPPRESSED)
+    match(public(world))
+    assert (decision(world, SANDBOX), decision(world)) == (Decision.ALLOW, Decision.BLOCK)
+
+
+@pytest.mark.parametrize(
+    ("scan", "expected"),
+    [
+        (Scan(ScanState.UNSUPPORTED, "UNSUPPORTED_OS"), Decision.WARN),
+        (Scan(ScanState.FAILED, "INTERNAL_ERROR"), Decision.WARN),
+        (Scan(ScanState.PENDING), Decision.ALLOW),
+    ],
+)
+@pytest.mark.parametrize("origin", [True, False])
+def test_a_scan_that_failed_or_lapsed_is_no_clean_one_in_public_either(
+    world: PublicWorld, scan: Scan, expected: Decision, *, origin: bool
+) -> None:
+    """A rescan that runs leaves the known verdict in force, there and here."""
+    world.policy = policy(**BY_FINDINGS)
+    where = found(world, PRIVATE if origin else SANDBOX, None)
     match(public(world))
     assert decision(world) is Decision.ALLOW
+    update_header(where, lambda header: msgspec.structs.replace(header, scan=scan), DELIVERY, world)  # type: ignore[arg-type]
+    world.drain()
+    assert (decision(world, where), decision(world)) == (expected, expected)
+
+
+def test_an_origin_that_was_never_scanned_is_pending_however_clean_a_copy_is(world: PublicWorld) -> None:
+    world.policy = policy(**BY_FINDINGS)
+    found(world, SANDBOX, None)
+
+    def pushed(header: Header) -> Header:
+        return msgspec.structs.replace(header, exists=True, existence_at=START, pushed_at=START)
+
+    update_header(PRIVATE, pushed, DELIVERY, world)  # type: ignore[arg-type]
+    match(public(world))
+    assert (decision(world), reason(world).rule) == (Decision.PENDING, "twin")
+
+
+def test_of_two_origins_the_one_that_is_blocked_or_ordered_counts_and_no_release_of_the_other_opens_it(
+    world: PublicWorld,
+) -> None:
+    world.policy = policy(mode="enforce", notify=[], rules=[BLOCKING])
+    scanned(world, PRIVATE)
+    other = scanned(world, ref(1, "team/api"))
+    match(public(world))
+    assert decision(world) is Decision.BLOCK
+    until = world.moment + timedelta(days=1)
+    order(world, PRIVATE, Order(ActionType.RELEASE, "ann", "needed", world.moment, until=until))
+    assert not world.stored.headers[PUBLIC].is_refused(world.policy)
+    order(world, other, Order(ActionType.QUARANTINE, "bob", "leaked", world.moment))
+    assert (decision(world), world.stored.headers[PUBLIC].is_refused(world.policy)) == (Decision.QUARANTINE, True)
+
+
+def test_a_release_of_the_origin_opens_no_door_that_an_order_about_the_public_image_closes(world: PublicWorld) -> None:
+    world.policy = policy(mode="enforce", notify=[], rules=[BLOCKING])
+    scanned(world, PRIVATE)
+    match(public(world))
+    until = world.moment + timedelta(days=1)
+    order(world, PRIVATE, Order(ActionType.RELEASE, "ann", "needed", world.moment, until=until))
+    assert world.stored.headers[PUBLIC].is_released_at_origin
+    order(world, PUBLIC, Order(ActionType.QUARANTINE, "bob", "leaked", world.moment))
+    assert not world.stored.headers[PUBLIC].is_released_at_origin
+    assert decision(world) is Decision.QUARANTINE
+
+
+def test_the_images_of_an_index_stand_in_public_as_at_the_origin(world: PublicWorld) -> None:
+    """ECR Public gives no manifest: a public index and its images are not known to belong together."""
+    world.policy = policy(**BY_FINDINGS)
+    clean, bad = (found(world, PRIVATE.home.image(digest(n)), rated) for n, rated in ((2, "LOW"), (3, "CRITICAL")))
+
+    def index(header: Header) -> Header:
+        children = (Child(clean.digest, "linux/amd64"), Child(bad.digest, "linux/arm64"))
+        scan = Scan(ScanState.COMPLETE)
+        return msgspec.structs.replace(header, kind=Kind.INDEX, exists=True, children=children, scan=scan)
+
+    update_header(PRIVATE, index, DELIVERY, world)  # type: ignore[arg-type]
+    world.hold(PUBLIC, "1.0", media_type="application/vnd.oci.image.index.v1+json")
+    images = [world.hold(HOME.image(one.digest)) for one in (clean, bad)]
+    world.sweep()
+    match(world)
+    assert [decision(world, where) for where in (PUBLIC, *images)] == [
+        Decision.BLOCK,
+        Decision.ALLOW,
+        Decision.BLOCK,
+    ]
+
+
+def test_a_public_index_is_scanned_no_more_once_its_origin_is_gone(world: PublicWorld) -> None:
+    world.policy = policy(rules=[], notify=[])
+
+    def index(header: Header) -> Header:
+        return msgspec.structs.replace(header, kind=Kind.INDEX, exists=True, children=children)
+
+    children = (Child(found(world, PRIVATE.home.image(digest(2)), None).digest, "linux/amd64"),)
+    update_header(PRIVATE, index, DELIVERY, world)  # type: ignore[arg-type]
+    world.hold(PUBLIC, "1.0", media_type="application/vnd.oci.image.index.v1+json")
+    world.sweep()
+    match(world)
+    header = world.stored.headers[PUBLIC]
+    assert (header.decision, header.scan.state) == (Decision.ALLOW, ScanState.COMPLETE)
+    delete(world, PRIVATE)
+    header = world.stored.headers[PUBLIC]
+    assert (header.decision, header.scan.state) == (Decision.PENDING, ScanState.PENDING)
+
+
+def test_an_excused_origin_that_is_gone_speaks_again_by_the_clock_over_the_findings_of_a_copy(
+    world: PublicWorld,
+) -> None:
+    world.policy = policy(rules=[{**BLOCKING, "match": {"repository": "prod/*"}}], notify=[])
+    waive(world, waiver("prod/*", days=2))
+    found(world, PRIVATE, None)
+    found(world, SANDBOX, None)
+    match(public(world))
+    delete(world, PRIVATE)
+    header = world.stored.headers[PUBLIC]
+    assert (header.decision, header.decide_at) == (Decision.ALLOW, START + timedelta(days=2))
+    world.moment = START + timedelta(days=2)
+    decide_again(world, PUBLIC)
+    assert (decision(world), reason(world).rule) == (Decision.BLOCK, "twin-gone")
+
+
+def test_a_public_image_that_was_deleted_and_is_there_again_stands_by_what_is_known_of_its_origin_now(
+    world: PublicWorld,
+) -> None:
+    world.policy = policy(notify=[], rules=[])
+    scanned(world, PRIVATE)
+    match(public(world))
+    assert decision(world) is Decision.ALLOW
+    world.images_[HOME].clear()
+    world.moment += timedelta(hours=6)
+    world.sweep()
+    delete(world, PRIVATE)
+    world.moment += timedelta(hours=6)
+    public(world)
+    header = world.stored.headers[PUBLIC]
+    assert (header.exists, header.decision) == (True, Decision.PENDING)
+
+
+def reads_of(twins: int, monkeypatch: pytest.MonkeyPatch, *, known: bool) -> tuple[int, int]:
+    """How many headers are read until so many twins are matched, and until a policy change has decided all of them.
+    `known`: they are origins."""
+    world, names = PublicWorld(), tuple(f"prod/api-{n}" for n in range(twins))
+    origins = names if known else ("none",)
+    world.policy = policy(origins=origins, notify=[], rules=[])
+    places = [scanned(world, ref(1, name)) for name in names]
+    public(world)
     counted, read = list[int](), FakeTable.read_headers
 
     def counting(table: FakeTable, refs: Collection[ImageRef]) -> dict[ImageRef, Stored]:
@@ -720,19 +911,26 @@ def reads_of_a_policy_change(twins: int, monkeypatch: pytest.MonkeyPatch) -> int
         return read(table, refs)
 
     monkeypatch.setattr(FakeTable, "read_headers", counting)
-    world.policy, world.versions = policy(origins=names, notify=[], rules=[BLOCKING]), (1, 0)
+    match(world)
+    assert decision(world) is Decision.ALLOW
+    matched = sum(counted)
+    rules = [BLOCKING, {**BLOCKING, "id": "public", "match": {"repository": HOME.name}}][: 1 if known else 2]
+    world.policy, world.versions = policy(origins=origins, notify=[], rules=rules), (1, 0)
     for where in (PUBLIC, *places):
         world.send("scans", Decide(where, "policy", quiet=True))
     world.drain()
     monkeypatch.undo()
     assert decision(world) is Decision.BLOCK
-    return sum(counted)
+    return matched, sum(counted) - matched
 
 
-def test_a_policy_change_reads_each_of_eighty_twins_a_bounded_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_matching_and_a_policy_change_read_each_of_eighty_twins_a_bounded_number_of_times(
+    monkeypatch: pytest.MonkeyPatch, *, known: bool
+) -> None:
     """A twin is read for its own decision and for its public image, once more for the policy's own message."""
-    assert reads_of_a_policy_change(80, monkeypatch) <= 5 * 80
-    assert reads_of_a_policy_change(40, monkeypatch) <= 5 * 40
+    for twins in (40, 80):
+        assert max(reads_of(twins, monkeypatch, known=known)) <= 6 * twins
 
 
 @settings(max_examples=60, deadline=None)
