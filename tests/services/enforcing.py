@@ -25,6 +25,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType, Holding, PendingAct, Stage
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.policy.policy import Policy
 from chalicelib.services.assessment.re_decide import re_decide
 from chalicelib.services.audit.verify_audit import verify_chain
 from tests.fakes.policies import statement
@@ -61,7 +62,8 @@ class Former(msgspec.Struct):
 class Enforcing(World):
     """`taken`: when each act (image and effect) last made an image impossible to pull, since the last reset of the
     fuse. `spent`: how many images each image's acts took away and when, but for those that were ordered or had been
-    quarantined before (`quarantined`). `done`: the acts whose end was put into a header."""
+    quarantined before (`quarantined`). `done`: the acts whose end was put into a header. `former_policies`: until when
+    each was in force."""
 
     def __init__(self, make_table: Callable[[Callable[[], datetime]], Any], seed: int = 0) -> None:
         super().__init__(make_table, seed)
@@ -71,6 +73,7 @@ class Enforcing(World):
         self.spent: dict[ImageRef, tuple[datetime, int]] = {}
         self.quarantined: set[ImageRef] = set()
         self.done: set[tuple[ImageRef, str]] = set()
+        self.former_policies: list[tuple[datetime, Policy]] = []
         self.at_work: Act | None = None
         self.restoring: dict[ImageRef, datetime] = {}
 
@@ -85,6 +88,10 @@ class Enforcing(World):
         return as_index(super().describe_image(ref), self.images[ref])
 
     # ---- what people do
+
+    def change_policy(self, **changes: Any) -> None:
+        self.former_policies.append((self.moment, self.policies[-1]))
+        super().change_policy(**changes)
 
     def push(self, ref: ImageRef, tag: str | None) -> None:
         """The first time, again (it comes back from an archive or from nowhere), or another tag of the same image. With
@@ -264,7 +271,7 @@ class Enforcing(World):
             self.quarantined.add(ref)
 
     def _count(self, ref: ImageRef, *, whole: bool) -> None:
-        limit = self.policies[-1].quarantine.max_per_hour
+        limit = self._limit_of(self._acting().ref)
         there = [one for one in self.images.values() if one.ref.home == ref.home and one.current.exists]
         images = sum(one.current.storage is ACTIVE for one in there) if whole else 1
         if not images:  # a Deny of what is archived takes nothing away
@@ -277,6 +284,13 @@ class Enforcing(World):
         if reset_at is None or reset_at <= self.moment - HOUR:
             mine = sum(images for other, images in lately.items() if other.home == ref.home)
             assert mine <= share_of(limit), f"one repository had {mine} within an hour"
+
+    def _limit_of(self, ref: ImageRef) -> int:
+        """The largest since its act passed the fuse: who takes the act over finds its place there."""
+        slots = [slot.at for slot in self.stored.read_fuse().taken if slot.key.startswith(f"{ref} ")]
+        passed = min(slots, default=self.moment)
+        since = [policy for until, policy in self.former_policies if until >= passed]
+        return max(policy.quarantine.max_per_hour for policy in (*since, self.policies[-1]))
 
     def gives_back(self, ref: ImageRef) -> None:
         self.moment += A_CALL

@@ -10,7 +10,7 @@ that promise and are not written, so the message is sent before the header is pu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -451,6 +451,9 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
     if put.kind is Kind.INDEX and before.version and (changed.again or _needs(put) != _needs(before)):
         for digest in images_below(put, context):
             context.outbox.send("scans", Decide(home.image(digest), "tag", quiet=quiet))
+    elif put.kind is Kind.INDEX and put.decision is Decision.QUARANTINE is not before.decision:
+        for ref in _waiting_no_more(put, context):
+            context.outbox.send("scans", Decide(ref, "index", quiet=quiet))
     if put.parents and is_left_alone(put):
         _await_indexes(put, context, quiet=quiet)
     if not home.public and _closes_or_opens(before, put, changed, context):
@@ -489,14 +492,29 @@ def _needs(index: Header) -> tuple[object, ...]:
 def _await_indexes(image: Header, context: Context, *, quiet: bool) -> None:
     """What is to be quarantined waits while an index needs it, and each index takes its verdict: soon, or late where
     messages come late (an outage of hours), or never where one of them could not be read. They do not wake it one by
-    one, or each would have it read all the others: it looks again itself, less and less often."""
-    turned_at = max(at for at in (image.verdict and image.verdict.decided_at, image.order and image.order.at) if at)
-    age = (context.clock.now() - turned_at).total_seconds()
+    one, or each would have it read all the others: it looks again itself, less and less often. An index that is later
+    than that wakes it."""
+    age = _waits_for(image, context)
     indexes = indexes_of(image, context) if age < LATEST_TURN_SECONDS else ()
     all_turn = age < INDEXES_TURN_SECONDS or all(index.children for index in indexes)
     if all_turn and any(index.exists and index.decision is not Decision.QUARANTINE for index in indexes):
         delay = min(max(LOOK_AGAIN_SECONDS, age), LONGEST_DELAY_SECONDS)
         context.outbox.send("scans", Decide(image.ref, "index", quiet=quiet), delay)
+
+
+def _waiting_no_more(index: Header, context: Context) -> Iterator[ImageRef]:
+    """What of an index is to be quarantined, and looks again itself no more."""
+    below = [index.ref.home.image(digest) for digest in images_below(index, context)]
+    known = context.table.read_headers(below) if below else {}
+    for ref, stored in known.items():
+        if is_left_alone(stored.header) and _waits_for(stored.header, context) >= LATEST_TURN_SECONDS:
+            yield ref
+
+
+def _waits_for(image: Header, context: Context) -> float:
+    """For so many seconds it is to be quarantined."""
+    turned_at = max(at for at in (image.verdict and image.verdict.decided_at, image.order and image.order.at) if at)
+    return (context.clock.now() - turned_at).total_seconds()
 
 
 def update_header(ref: ImageRef, change: Callable[[Header], Header], delivery: Delivery, context: Context) -> Header:

@@ -85,23 +85,29 @@ def test_where_the_policy_observes_an_image_is_decided_again_when_the_order_abou
         assert (act.kind, act.held.why) == (ActionType.QUARANTINE, Holding.OBSERVE)
 
 
-def test_an_image_is_decided_again_however_late_its_index_hears_of_it() -> None:
+@pytest.mark.parametrize("hours", [1, 7])
+@pytest.mark.parametrize("mode", ["observe", "enforce"])
+def test_an_image_is_decided_again_however_late_its_index_hears_of_it(mode: str, hours: int) -> None:
     story = Fleet(rules=[])
-    story.change_policy(mode="observe")
+    story.change_policy(mode=mode, quarantine={"when_running": "proceed"})
 
     def handle_those_of_the_image() -> None:
         for envelope in [e for e in story.envelopes if getattr(e.body, "ref", None) == AMD64]:
             story.finish(story.work_on([envelope]))
 
     handle_those_of_the_image()
-    story.moment += timedelta(hours=1)
-    handle_those_of_the_image()
+    for _ in range(hours):
+        story.moment += timedelta(hours=1)
+        handle_those_of_the_image()
     assert (story.header(AMD64).act, story.header(INDEX_OF_BOTH).decision) == (None, Decision.ALLOW)
     story.wait()
     for image in (AMD64, INDEX_OF_BOTH):
-        act = story.header(image).act
-        assert act is not None
-        assert act.held.why is Holding.OBSERVE
+        header = story.header(image)
+        if mode == "enforce":
+            assert header.hold is not None
+        else:
+            assert header.act is not None
+            assert header.act.held.why is Holding.OBSERVE
 
 
 def test_an_index_is_released_as_soon_as_it_was_quarantined_with_its_images() -> None:
