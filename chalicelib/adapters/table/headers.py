@@ -97,6 +97,7 @@ _REST = (
     "closing_at",
     "door",
     "held_until",
+    "heard",
 )
 
 

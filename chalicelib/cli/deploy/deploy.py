@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,7 +29,11 @@ from chalicelib.cli.framework import output
 from chalicelib.cli.framework.operator import own_sessions
 from chalicelib.domain.doctor.parameters import choose_parameters
 from chalicelib.domain.doctor.stack import TABLE, ChangeSet, Stack, StackChange
-from chalicelib.errors import InputError
+from chalicelib.errors import InputError, StoredPolicyError, UpstreamError
+from chalicelib.settings import Settings
+
+if TYPE_CHECKING:
+    from chalicelib.services.reconcile.find_unknown_origins import UnknownOrigin
 
 STAGE_TAG = "lazaretto:stage"
 STAGE = re.compile(r"[a-z][a-z0-9-]{0,19}")
@@ -105,7 +109,7 @@ def deploy_command(
         changes, done = apply_changes(context, made, former, new=stack is None, dry_run=dry_run)
     if protect is not None and not dry_run:
         context.stacks.protect(context.name, protect)
-    _print_result(context, changes, done)
+    _print_result(context, changes, done, () if stack is None else _unknown_origins(context))
 
 
 def open_deploy_context(
@@ -167,19 +171,47 @@ def _foreseen(artefact: Artefact) -> tuple[StackChange, ...]:
     )
 
 
-def _print_result(context: DeployContext, changes: Sequence[StackChange], done: str) -> None:
+def _unknown_origins(context: DeployContext) -> Sequence[UnknownOrigin] | None:
+    """None: they could not be read, which it says. Nothing is sent, so no queue is named."""
+    from chalicelib.context import AppContext  # here: other commands must not wait for boto3
+    from chalicelib.services.reconcile.find_unknown_origins import find_unknown_origins
+
+    settings = Settings(
+        table=context.name, stage=context.stage, queue_scans="", queue_actions="", queue_alerts="", queue_sweeps=""
+    )
+    try:
+        return find_unknown_origins(AppContext(settings, context.sessions))
+    except (UpstreamError, StoredPolicyError) as error:
+        output.complain(f"whether public images have a known origin could not be read: {error}")
+        return None
+
+
+def _print_result(
+    context: DeployContext, changes: Sequence[StackChange], done: str, unknown: Sequence[UnknownOrigin] | None
+) -> None:
+    """`unknown` None: it is not known which public repositories lack an origin."""
     stack = context.stacks.find(context.name)
     if context.quiet:
-        output.print_json(plain_result(context, stack, changes, done))
+        rows = None if unknown is None else [_plain_origin(one) for one in unknown]
+        output.print_json({**plain_result(context, stack, changes, done), "unknown_origins": rows})
         return
     output.say(DONE.get(done, f"{context.name} is {done}."))
-    if done == "dry-run":
-        return
-    for name, words in FIRST_OUTPUTS.items():
-        if stack and name in stack.outputs:
-            output.say_unbroken(f"  {words:<10} {stack.outputs[name]}")
+    if done != "dry-run":
+        for name, words in FIRST_OUTPUTS.items():
+            if stack and name in stack.outputs:
+                output.say_unbroken(f"  {words:<10} {stack.outputs[name]}")
+    if unknown:
+        output.print_table(
+            "Public images of unknown origin. Where they are published from is said by the policy, under `public`.",
+            ("public repository", "images", "of unknown origin", "published from"),
+            [(one.repository.uri, one.images, one.unknown, ", ".join(one.origins)) for one in unknown],
+        )
     if done == "created":
         _print_next(context, bool(stack and stack.protected))
+
+
+def _plain_origin(one: UnknownOrigin) -> dict[str, Any]:
+    return {"repository": one.repository.uri, "from": one.origins, "images": one.images, "unknown": one.unknown}
 
 
 def _print_next(context: DeployContext, protected: bool) -> None:

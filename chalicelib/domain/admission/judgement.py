@@ -301,7 +301,8 @@ def _excuse(judged: AdmissionJudgement, policy: Policy) -> str | None:
     name, header = judged.asked.name, judged.header
     if name is not None and policy.exempts(name.home.name):
         return "exempt"
-    return "released by a person" if header is not None and header.exists and is_released(header) else None
+    released = header is not None and header.exists and (is_released(header) or header.is_released_at_origin)
+    return "released by a person" if released else None
 
 
 _RUNS = "it runs already"

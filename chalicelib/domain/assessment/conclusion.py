@@ -17,6 +17,7 @@ import msgspec
 
 from chalicelib.domain.alerts.alert import VERDICT, channels_hearing
 from chalicelib.domain.alerts.verdict_alert import got_worse, should_announce
+from chalicelib.domain.assessment.scanned_copy import ScannedCopy, judged_by_copy
 from chalicelib.domain.enforcement.act_report import with_order_report
 from chalicelib.domain.enforcement.enforcement import (
     Closing,
@@ -29,10 +30,11 @@ from chalicelib.domain.enforcement.enforcement import (
 from chalicelib.domain.enforcement.mirrored_order import lapsed
 from chalicelib.domain.headers.header import Door, Header, Rules, sketch_of
 from chalicelib.domain.headers.pending_action import EndedWaivers, PendingAction, PendingAlert, PendingReport
+from chalicelib.domain.headers.twin import origin_verdicts, origins_of
 from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus, Listing, Severity
 from chalicelib.domain.images.image import InUseState, Kind, Scan, ScanState, Source, StorageStatus
-from chalicelib.domain.images.verdict import Decision, Verdict, VerdictSummary
-from chalicelib.domain.policy.decision import decide
+from chalicelib.domain.images.verdict import Decision, OriginVerdict, Verdict, VerdictSummary
+from chalicelib.domain.policy.decision import RuleOutcome, decide
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Route
 from chalicelib.domain.policy.waiver import WaiverBook
@@ -217,28 +219,63 @@ def _is_summed(
     return bool(summed) and summed >= set(channels_hearing(notify, VERDICT, repository, decision, known))
 
 
+class Grounds(msgspec.Struct, frozen=True):
+    """What the decision about an image hangs on beside rules and time. `children`: how the images of an index stand.
+    `copy`: by whose findings a public image is judged that no origin says anything about."""
+
+    header: Header
+    findings: Sequence[Finding]
+    children: Sequence[VerdictSummary] = ()
+    indexes: Sequence[Header] = ()
+    copy: ScannedCopy | None = None
+
+    def outcome(self, rules: Rules, now: datetime, ended: Sequence[EndedWaivers | None] = ()) -> RuleOutcome:
+        """`ended`: of each of the children, the waivers with which it is to be taken."""
+        policy, waivers = rules.policy, rules.waivers
+        children = self.children
+        if self.header.ref.home.public:
+            origins = origins_of(self.header.heard, self.header.ref.repository, policy)
+            children = origin_verdicts(origins, policy, waivers, now)
+            ended = [origin.ended for origin in origins] if ended else ()
+        stood = [_with_waivers(s, e) for s, e in zip(children, ended, strict=True)] if ended else children
+        state = self.header.state(stood, self.indexes)
+        if self.copy is None:
+            return decide(state, self.findings, policy, waivers, now)
+        state = judged_by_copy(state, self.copy, policy, waivers, now)
+        outcome = decide(state, self.copy.findings, policy, waivers, now)
+        # An origin that is gone speaks again when what excused it ends.
+        excusing = {name for one in children if isinstance(one, OriginVerdict) for name in one.waived}
+        ends = [w.expires_at for w in waivers if w.id in excusing]
+        moments = [at for at in (outcome.decide_at, *ends) if at is not None]
+        return msgspec.structs.replace(outcome, decide_at=min(moments, default=None))
+
+
+def _with_waivers(stands: VerdictSummary, ended: EndedWaivers | None) -> VerdictSummary:
+    if ended is None or not isinstance(stands, OriginVerdict):
+        return stands if ended is None else ended.standing
+    with_them = ended.standing
+    return OriginVerdict(
+        with_them.decision, with_them.critical, with_them.kev, ended.waivers, judged_at=stands.judged_at
+    )
+
+
 def ended_alone(
-    header: Header,
-    findings: Sequence[Finding],
-    rules: Rules,
-    now: datetime,
-    children: Sequence[VerdictSummary],
-    below: Sequence[EndedWaivers | None],
-    indexes: Sequence[Header],
+    grounds: Grounds, rules: Rules, now: datetime, below: Sequence[EndedWaivers | None]
 ) -> EndedWaivers | None:
     """The waivers by whose end alone the verdict will be another one: with them it would be the one that the header
     has. None: something else has changed besides, or no waiver ended.
 
     `below`: of each of the children, what it is turned by and people were not told yet.
     """
+    header = grounds.header
     former, waiting = header.verdict, header.left_to_summary
     over = {w.id for w in rules.waivers if former and w.id in former.waived and not w.in_force(now)}
     names = over | {name for ended in below if ended for name in ended.waivers}
     if former is None or not names:
         return None
     revived = [msgspec.structs.replace(w, expires_at=now + _MOMENT) if w.id in over else w for w in rules.waivers]
-    stood = [ended.standing if ended else s for s, ended in zip(children, below, strict=True)] if below else children
-    with_them = decide(header.state(stood, indexes), findings, rules.policy, revived, now).verdict.kept()
+    given = msgspec.structs.replace(rules, waivers=tuple(revived))
+    with_them = grounds.outcome(given, now, below).verdict.kept()
     earlier = waiting.ended if waiting is not None else None
     then = msgspec.structs.replace(header, verdict=with_them).standing
     as_before = earlier is not None and then == earlier.standing
@@ -282,6 +319,7 @@ def conclude(
     ended: Sequence[EndedWaivers | None] = (),
     told: Sequence[Verdict] = (),
     below: Sequence[Closing] = (),
+    copy: ScannedCopy | None = None,
     quiet: bool = False,
 ) -> Header:
     """The header as it must be put: counts, sketch, verdict, when to decide again, what is still to be done.
@@ -291,6 +329,7 @@ def conclude(
     done to it. `quiet`: one of many (a first fill, a policy change): the summary announces it. `ended`: of each of the
     children, the waivers by whose end alone it stands so, which people were not told yet. `told`: of the children, the
     verdicts that people are told of. `below`: of an image that a person has released, what closes the images it holds.
+    `copy`: of a public image that no origin says anything about, the image by whose findings it is judged.
     """
     newer = header.verdict is not None and header.policy_version < rules.policy_version
     follows = rules.policy_version if newer else None
@@ -309,7 +348,8 @@ def conclude(
     if header.kind is Kind.ARTIFACT or not header.present:
         header = msgspec.structs.replace(header, decide_at=None)
         return with_due(with_next_act(header, rules.policy, needed_by, now, quiet=quiet, follows=follows))
-    outcome = decide(header.state(children, indexes), document.findings, rules.policy, rules.waivers, now)
+    grounds = Grounds(header, document.findings, children, indexes, copy)
+    outcome = grounds.outcome(rules, now)
     decide_at = outcome.decide_at
     asks = asks_exploited(header, rules, now, indexes)
     if any(f.open and asks(f) for f in document.findings):
@@ -317,7 +357,7 @@ def conclude(
     header = msgspec.structs.replace(header, decide_at=decide_at)
     verdict, former = outcome.verdict.kept(), header.verdict
     if not verdict.same_as(former):
-        turned = ended_alone(header, document.findings, rules, now, children, ended, indexes)
+        turned = ended_alone(msgspec.structs.replace(grounds, header=header), rules, now, ended)
         number = header.verdict.number + 1 if header.verdict else 1
         verdict = msgspec.structs.replace(verdict, number=number, policy_version=rules.policy_version, decided_at=now)
         by_image = is_told_by_image(header, verdict, told)
@@ -327,7 +367,8 @@ def conclude(
     elif header.verdict is not None:
         header = msgspec.structs.replace(header, verdict=verdict.as_one_with(header.verdict))
     header = msgspec.structs.replace(header, closing_at=_closing_at(header))
-    header = _with_release(header, (closing_of(header, document, outcome), *below), rules.policy.waivers.max_days, now)
+    judged = document if copy is None else copy.document
+    header = _with_release(header, (closing_of(header, judged, outcome), *below), rules.policy.waivers.max_days, now)
     header = _with_mirrors(header, now)
     header = msgspec.structs.replace(header, door=_door(header, former, rules.policy, now))
     quiet = quiet or header.left_to_summary is not None

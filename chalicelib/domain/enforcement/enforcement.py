@@ -348,7 +348,7 @@ def is_freed(before: Header, after: Header, policy: Policy) -> bool:
 
 def is_released(header: Header) -> bool:
     """By a person's order, whatever its verdict is."""
-    return header.order is not None and header.order.kind is ActionType.RELEASE
+    return header.is_released
 
 
 MARK_BYTES = 4

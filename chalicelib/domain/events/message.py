@@ -38,11 +38,13 @@ class Refresh(OwnMessage, frozen=True, tag="look"):
 
 
 class Decide(OwnMessage, frozen=True, tag="decide"):
-    """Decide again what is stored: the clock came to it, a child or a tag changed, policy or waivers did."""
+    """Decide again what is stored: the clock came to it, a child or a tag changed, policy or waivers did. `twin`: the
+    path of the one image that is news for a public one; None: any may be."""
 
     ref: ImageRef
     why: str
     quiet: bool = False
+    twin: str | None = None
 
 
 class InheritFirstSeen(OwnMessage, frozen=True, tag="age"):

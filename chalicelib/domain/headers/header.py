@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -27,9 +28,10 @@ from chalicelib.domain.headers.pending_action import (
     PendingNotice,
     Stage,
 )
+from chalicelib.domain.headers.twin import Twin
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Child, ImageRef, InUse, InUseState, Kind, Scan, ScanState, StorageStatus
-from chalicelib.domain.images.verdict import Decision, ImageState, Reason, SameDigestVerdict, Verdict, VerdictSummary
+from chalicelib.domain.images.verdict import Decision, ImageState, Reason, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
 
@@ -132,7 +134,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     for which its repository denies pulls;
     `order`: a person's word that stands. `pulled_at`: the last pull, as far as it was asked for. `queued`: acts that
     are wanted too, and let the one in `pending` go first. `twins`: where else the digest lies, as paths: of a public
-    image in private repositories, of a private one in public ones. `kind_read`: `kind` is what the manifest says, else
+    image in private repositories, of a private one in public ones. `heard`: what a public image knows of those, in
+    their order; one that is lacking was not looked at yet. `kind_read`: `kind` is what the manifest says, else
     the media type alone; `unreadable`: `Manifest.unreadable`. `closing_at`: when its verdict first closed the doors,
     whatever it says by now; `door`: how the door of a cluster stands to it, once it had to refuse it. `newer`: fields
     of a later version, which wrote the header while both were at work; they are put back as they came.
@@ -187,6 +190,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     closing_at: datetime | None = None
     door: Door | None = None
     held_until: datetime | None = None
+    heard: tuple[Twin, ...] = ()
     newer: tuple[object, ...] = ()
 
     @property
@@ -205,7 +209,14 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     def outgrown(self) -> Header:
         """What DynamoDB takes of a header that became too large for an item. Its verdict is not known."""
         return msgspec.structs.replace(
-            self, tags=self.tags[:TAGS_LEFT], children=(), parents=(), twins=(), unreadable=OUTGROWN, verdict=None
+            self,
+            tags=self.tags[:TAGS_LEFT],
+            children=(),
+            parents=(),
+            twins=(),
+            heard=(),
+            unreadable=OUTGROWN,
+            verdict=None,
         )
 
     @property
@@ -293,6 +304,43 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self.verdict.standing, decision=self.decision)
 
     @property
+    def as_twin(self) -> Twin:
+        """As a public image of its digest keeps it. A release of a former version without an end counts for nothing."""
+        verdict, stands = self.verdict, self.standing
+        excused = () if verdict is None else tuple(r for r in verdict.reasons if r.waived)
+        decided = () if verdict is None else (verdict.decided_at,)
+        listed = self.scan.state is ScanState.COMPLETE if self.kind is Kind.INDEX else self.refreshed_at is not None
+        return Twin(
+            self.ref.path,
+            stands.decision,
+            stands.critical,
+            stands.kev,
+            present=self.present and self.counts_in_index,
+            judged_at=max((*decided, *(() if self.refreshed_at is None else (self.refreshed_at,))))
+            if decided
+            else None,
+            excused=tuple(msgspec.structs.replace(r, detail="", vulnerability_ids=()) for r in excused),
+            released_until=None if self.order is None or not self.is_released else self.order.until,
+            lends=self.exists and self.counts_in_index and listed,
+            scan=self.scan,
+            revision=self.revision,
+            ended=self.left_to_summary.ended if self.left_to_summary is not None else None,
+            counts=self.counts,
+        )
+
+    @property
+    def is_released(self) -> bool:
+        """By a person's order, whatever its verdict is."""
+        return self.order is not None and self.order.kind is ActionType.RELEASE
+
+    @property
+    def is_released_at_origin(self) -> bool:
+        """Whether a person has released all of it, where it is published from, that closes its doors. Its own order
+        goes first."""
+        closing = [r for r in self.reasons if r.decision.closes_doors]
+        return self.ref.home.public and self.order is None and bool(closing) and all(r.released for r in closing)
+
+    @property
     def worst(self) -> Severity | None:
         """The worst severity that is open; UNKNOWN only when nothing rated is."""
         return next((s for s, n in zip(Severity, self.counts, strict=True) if n), None)
@@ -352,7 +400,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     def is_refused(self, policy: Policy) -> bool:
         """Whether verdict, mode and exemptions make the door of a cluster refuse it. An order to quarantine it does not
         count, and a release opens that door."""
-        released = self.order is not None and self.order.kind is ActionType.RELEASE
+        released = self.is_released or self.is_released_at_origin
         passes = self.verdict is not None and self.verdict.decision in (Decision.ALLOW, Decision.WARN)
         return not passes and not released and policy.may_take_from(self.ref.repository)
 
@@ -413,57 +461,19 @@ def _order(header: Header) -> tuple[object, str]:
     return header.pushed_at, header.ref.digest
 
 
-def weakest(headers: Iterable[Header]) -> Header | None:
+class _Scanned(Protocol):
+    @property
+    def scan(self) -> Scan: ...
+
+
+Scanned = TypeVar("Scanned", bound=_Scanned)
+
+
+def weakest(images: Iterable[Scanned]) -> Scanned | None:
     """One whose scan is not COMPLETE, else the one scanned longest ago: as an index is scanned, by its images."""
 
-    def rank(header: Header) -> tuple[bool, float]:
-        scan = header.scan
+    def rank(image: Scanned) -> tuple[bool, float]:
+        scan = image.scan
         return scan.state is ScanState.COMPLETE, 0.0 if scan.scanned_at is None else scan.scanned_at.timestamp()
 
-    return min(headers, key=rank, default=None)
-
-
-def has_last_word(twin: Header) -> bool:
-    """Whether it is gone and still counts: it had closed the doors, or a waiver had excused what would have. Whom that
-    excuse does not cover, for him it still does."""
-    excused = twin.verdict is not None and bool(twin.verdict.waived)
-    return not twin.present and (twin.decision.closes_doors or excused)
-
-
-def as_same_digest(
-    twin: Header, verdict: Verdict | None, repository: str, policy: Policy, waivers: Sequence[Waiver], now: datetime
-) -> VerdictSummary:
-    """`verdict`: the twin's own, by this policy; `repository`: the name of the public one."""
-    if verdict is None:
-        return VerdictSummary(Decision.PENDING)
-    last = max(at for at in (verdict.decided_at, twin.refreshed_at) if at is not None)
-    decision, waived, uncovered = verdict.decision, set[str](), set[str]()
-    punished = {rule.id: rule.decision for rule in policy.rules}
-    for reason in verdict.reasons:
-        counted = punished.get(reason.rule, reason.decision)
-        if not reason.waived or counted.rank <= reason.decision.rank:
-            continue
-        excusing, lacking = _excusing(reason, repository, waivers, now)
-        if lacking:
-            decision = max(decision, counted, key=lambda d: d.rank)
-            uncovered |= lacking
-        else:
-            waived |= excusing
-    told = verdict.standing if verdict.decision.closes_doors else VerdictSummary(decision)
-    names = tuple(sorted(waived)), tuple(sorted(uncovered))
-    return SameDigestVerdict(decision, told.critical, told.kev, *names, judged_at=None if twin.present else last)
-
-
-def _excusing(reason: Reason, repository: str, waivers: Iterable[Waiver], now: datetime) -> tuple[set[str], set[str]]:
-    """The waivers by which the same is excused in the public repository, and those of the twin's that none is there
-    for. Which of several the twin would have done without is not known: each must have one."""
-    by_id = {waiver.id: waiver for waiver in waivers}
-    here = [w for w in by_id.values() if w.in_force(now) and w.covers(repository)]
-    excusing, lacking = set[str](), set[str]()
-    for name in reason.waived:
-        given = by_id.get(name)
-        found = {w.id for w in here if given is not None and w.names_as(given)}
-        excusing |= found
-        if not found:
-            lacking.add(name)
-    return excusing, lacking
+    return min(images, key=rank, default=None)

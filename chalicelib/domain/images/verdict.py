@@ -38,12 +38,13 @@ _RANK = {d: i for i, d in enumerate(Decision)}
 
 class Reason(msgspec.Struct, frozen=True):
     """Why. `rule` is a rule's id, or one of the built-in words `pending`, `unscanned`, `stale`, `child`, `twin`,
-    `twin-gone`, `unreadable`.
+    `twin-gone`, `twin-copy`, `unreadable`.
 
     `count` findings matched (0 for rules about the image itself), `critical` of them CRITICAL, `kev` of them known
     exploited (of `child`: those for which the images of an index are blocked or quarantined). `vulnerability_ids` worst
     first: all of them when fresh from `decide`, the three worst as stored. `waived` names the waivers that
-    excused findings this rule would have matched. `detail` is one sentence for people.
+    excused findings this rule would have matched. `detail` is one sentence for people. `released`: of `twin`, that a
+    person has released all that closes the doors there.
     """
 
     rule: str
@@ -55,6 +56,7 @@ class Reason(msgspec.Struct, frozen=True):
     vulnerability_ids: tuple[str, ...] = ()
     waived: tuple[str, ...] = ()
     enforce: str | None = None
+    released: bool = False
 
     def kept(self) -> Reason:
         return msgspec.structs.replace(self, vulnerability_ids=self.vulnerability_ids[:WORST_KEPT])
@@ -74,19 +76,28 @@ class VerdictSummary(msgspec.Struct, frozen=True):
         return self.kev > former.kev or self.critical > former.critical
 
 
-class SameDigestVerdict(VerdictSummary, frozen=True):
-    """How a private image stands for the same digest in a public repository. `waived`: waivers that excuse it there and
-    here; `uncovered`: those that excuse it only there. `judged_at`: when it was judged last before it was deleted;
-    None: it is there."""
+class OriginVerdict(VerdictSummary, frozen=True):
+    """How the private image stands from which a public one is published. `waived`: the waivers that excuse it; `over`:
+    those that do not any more. `judged_at`: when it was judged last before it was deleted; None: it is there.
+    `released_until`: until when a person lets it through although it is closed; None: nobody does."""
 
     waived: tuple[str, ...] = ()
-    uncovered: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
     judged_at: datetime | None = None
+    released_until: datetime | None = None
 
     @property
     def silent(self) -> bool:
         """Gone without having closed the doors: it vouches for nothing."""
         return self.judged_at is not None and not self.decision.closes_doors
+
+
+class CopiedVerdict(VerdictSummary, frozen=True):
+    """How an image stands that a copy of a public index holds, by the rules and waivers of the public repository.
+    `decide_at`: when the clock may change that."""
+
+    waived: tuple[str, ...] = ()
+    decide_at: datetime | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -148,7 +159,8 @@ class ImageState(msgspec.Struct, frozen=True):
 
     `listed`: there has been a complete listing of its findings; without one it is PENDING whatever `findings` holds.
     `children`: of an INDEX, how its children that are images stand (PENDING for one not known yet); of a public image,
-    how the same digest stands in private repositories.
+    how the private images stand that it is published from. `copied`: of a public image whose origin is not known, the
+    private image with whose findings it is judged.
     `signed` None: not looked up. `held`: our own quarantine is what keeps it from being scanned. `unreadable`: as in
     `Manifest`.
     """
@@ -167,6 +179,7 @@ class ImageState(msgspec.Struct, frozen=True):
     children: tuple[VerdictSummary, ...] = ()
     held: bool = False
     unreadable: str | None = None
+    copied: ImageRef | None = None
 
 
 STORED_OF_IMAGE = frozenset(

@@ -13,7 +13,15 @@ from msgspec import UNSET
 
 from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Kind, ScanState
-from chalicelib.domain.images.verdict import Decision, ImageState, Reason, SameDigestVerdict, Verdict, VerdictSummary
+from chalicelib.domain.images.verdict import (
+    CopiedVerdict,
+    Decision,
+    ImageState,
+    OriginVerdict,
+    Reason,
+    Verdict,
+    VerdictSummary,
+)
 from chalicelib.domain.policy.comparison import Ratings, later
 from chalicelib.domain.policy.policy import NO_FINDING, CompiledRule, Policy, candidates
 from chalicelib.domain.policy.section import Rule
@@ -86,64 +94,86 @@ def _standing(state: ImageState, policy: Policy, waivers: Sequence[Waiver], tick
     """What follows from how far the image has been looked at, before any rule."""
     if state.kind is Kind.ARTIFACT:
         return [Reason("pending", Decision.PENDING, "not an image that can be scanned: it has no verdict")]
-    if state.ref.home.public:
-        told = _twins_of(state, waivers, ticker)
-        if heard := [twin for twin in told if not twin.silent]:
-            return [_twin(heard)]
-        state = msgspec.structs.replace(state, children=())
+    if state.ref.home.public and state.copied is None:
+        return _by_origin(state, policy, waivers, ticker)
     if state.kind is Kind.INDEX:
-        return _children(state)
-    return _unscanned(state, policy, ticker) if not state.listed else _stale(state, policy, ticker)
+        return [*_children(state, ticker), *_copied(state)]
+    found = _unscanned(state, policy, ticker) if not state.listed else _stale(state, policy, ticker)
+    return [*found, *_copied(state)]
 
 
-def _children(state: ImageState) -> list[Reason]:
+def _children(state: ImageState, ticker: _Ticker) -> list[Reason]:
     if state.unreadable is not None:
         return [Reason("pending", Decision.PENDING, state.unreadable)]
     if not state.children:
         return [Reason("pending", Decision.PENDING, "the images of this index are not known yet")]
+    for child in state.children:
+        ticker.at(child.decide_at if isinstance(child, CopiedVerdict) else None)
     found = ((decision, [c for c in state.children if c.decision is decision]) for decision in Decision)
     return [_child(those, len(state.children)) for decision, those in found if those and decision is not Decision.ALLOW]
 
 
-def _twins_of(state: ImageState, waivers: Sequence[Waiver], ticker: _Ticker) -> list[SameDigestVerdict]:
-    twins = [
-        t if isinstance(t, SameDigestVerdict) else SameDigestVerdict(t.decision, t.critical, t.kev)
-        for t in state.children
-    ]
-    waived = {name for twin in twins for name in twin.waived}
+def _by_origin(state: ImageState, policy: Policy, waivers: Sequence[Waiver], ticker: _Ticker) -> list[Reason]:
+    """A public image is what the same digest is where it is published from. Where nothing was ever scanned, no setting
+    makes that milder than PENDING."""
+    origins = [child for child in state.children if isinstance(child, OriginVerdict)]
+    waived = {name for origin in origins for name in origin.waived}
     for waiver in waivers:
-        if waiver.id in waived:
-            ticker.at(waiver.expires_at)
-    return twins
+        ticker.at(waiver.expires_at if waiver.id in waived else None)
+    if heard := [origin for origin in origins if not origin.silent]:
+        return [_origin(heard, ticker)]
+    (reason,) = _unscanned(state, policy, ticker)
+    if reason.decision.rank >= Decision.PENDING.rank:
+        return [reason]
+    return [Reason("pending", Decision.PENDING, f"nothing has scanned this digest anywhere; {_scan_words(state)}")]
 
 
-def _twin(twins: Sequence[SameDigestVerdict]) -> Reason:
-    """A public image is what the same digest is where it is scanned: one that is known tells more than one that is
-    not, and of those that are known the worst counts."""
-    known = [t for t in twins if t.decision is not Decision.PENDING] or twins
-    worst = max(known, key=lambda twin: twin.decision.rank).decision
-    those = [twin for twin in known if twin.decision is worst]
-    there = [twin for twin in those if twin.judged_at is None]
+def _origin(origins: Sequence[OriginVerdict], ticker: _Ticker) -> Reason:
+    """One that is known tells more than one that is not, and of those that are known the worst counts; what a person
+    lets through, only where nothing else closes."""
+    known = [o for o in origins if o.decision is not Decision.PENDING] or origins
+    released = [o for o in known if o.decision.closes_doors and _is_let_through(o, ticker)]
+    closing = [o for o in known if o.decision.closes_doors and o not in released]
+    counted = closing or released or known
+    worst = max(counted, key=lambda origin: origin.decision.rank).decision
+    those = [origin for origin in counted if origin.decision is worst]
+    there = [origin for origin in those if origin.judged_at is None]
     those = there or those
+    let_through = not closing and bool(released)
     return Reason(
         "twin" if there else "twin-gone",
         worst,
-        _twin_words(those, len(twins)),
-        critical=max(twin.critical for twin in those),
-        kev=max(twin.kev for twin in those),
-        waived=tuple(sorted({name for twin in those for name in twin.waived})),
+        _origin_words(those, len(origins), released=let_through),
+        critical=max(origin.critical for origin in those),
+        kev=max(origin.kev for origin in those),
+        waived=tuple(sorted({name for origin in those for name in origin.waived})),
+        released=let_through,
     )
 
 
-def _twin_words(those: Sequence[SameDigestVerdict], of: int) -> str:
-    where = "a private repository" if of == 1 else f"{len(those)} of {of} private repositories"
-    judged = [twin.judged_at for twin in those if twin.judged_at is not None]
-    uncovered = sorted({name for twin in those for name in twin.uncovered})
-    only_there = f"; what {', '.join(uncovered)} excuses there is not excused here" if uncovered else ""
+def _is_let_through(origin: OriginVerdict, ticker: _Ticker) -> bool:
+    ticker.at(origin.released_until)
+    return origin.released_until is not None and ticker.now < origin.released_until
+
+
+def _origin_words(those: Sequence[OriginVerdict], of: int, *, released: bool) -> str:
+    where = "the private repository" if of == 1 else f"{len(those)} of {of} private repositories"
+    where += " that it is published from"
+    judged = [origin.judged_at for origin in those if origin.judged_at is not None]
+    over = sorted({name for origin in those for name in origin.over})
+    more = f"; what {', '.join(over)} excused is excused no more" if over else ""
+    more += "; a person has released it there" if released else ""
     if judged:
         last = f"{max(judged):%Y-%m-%d %H:%M} UTC"
-        return f"so was the same digest in {where}; it was deleted there, and judged last at {last}{only_there}"
-    return f"so is the same digest in {where}; ECR Public itself scans nothing{only_there}"
+        return f"so was the same digest in {where}; it was deleted there, and judged last at {last}{more}"
+    return f"so is the same digest in {where}; ECR Public itself scans nothing{more}"
+
+
+def _copied(state: ImageState) -> list[Reason]:
+    if state.copied is None:
+        return []
+    said = f"where it is published from is not known: judged here by what was found in {state.copied.home.path}"
+    return [Reason("twin-copy", Decision.ALLOW, said)]
 
 
 def _child(those: Sequence[VerdictSummary], of: int) -> Reason:
@@ -154,6 +184,7 @@ def _child(those: Sequence[VerdictSummary], of: int) -> Reason:
         f"{len(those)} of {of} images of this index",
         critical=sum(c.critical for c in those),
         kev=sum(c.kev for c in those),
+        waived=tuple(sorted({name for c in those if isinstance(c, CopiedVerdict) for name in c.waived})),
     )
 
 

@@ -32,6 +32,7 @@ from chalicelib.domain.policy.section import (
     Doors,
     Exempt,
     PositiveDays,
+    Publication,
     Quarantine,
     Release,
     Replication,
@@ -266,6 +267,7 @@ class PolicyDocument(ConditionPart, frozen=True):
     rules: Annotated[tuple[Rule, ...], Meta(max_length=200)] = ()
     retention: Annotated[tuple[Retention, ...], Meta(max_length=200)] = ()
     replication: Replication = Replication()
+    public: Annotated[tuple[Publication, ...], Meta(max_length=1_000)] = ()
     alerts: Alerts = Alerts()
     notify: Annotated[tuple[Route, ...], Meta(max_length=50)] = ()
 
@@ -292,6 +294,10 @@ class Policy(PolicyDocument, frozen=True, dict=True):
     def may_take_from(self, repository: str) -> bool:
         """Whether anything may be taken from the repository of this name at all."""
         return self.enforcing and not self.exempts(repository)
+
+    def publication_of(self, public: str) -> Publication:
+        """From where the public repository of this name is published."""
+        return next((one for one in self.public if one.public == public), Publication(public, (public,)))
 
     def running_grace(self, reasons: Iterable[Reason]) -> timedelta:
         """For how long what runs already is admitted all the same: the shortest that a rule among the reasons that
@@ -340,6 +346,10 @@ def parse_policy(document: Mapping[str, Any], number: int = 0) -> Policy:
         if rule.id in seen:
             raise PolicyError(f"rules[{i}].id", f"`{rule.id}` names an earlier rule already")
         seen.add(rule.id)
+    names = [one.public for one in said.public]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise PolicyError(f"public[{i}].public", f"`{name}` has an earlier entry already")
     return Policy(**{name: getattr(said, name) for name in PolicyDocument.__struct_fields__}, number=number)
 
 

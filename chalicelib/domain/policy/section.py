@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from chalicelib.domain.channels.channel import ChannelName
 from chalicelib.domain.images.finding import Severity
-from chalicelib.domain.images.image import ACCOUNT, REGION
+from chalicelib.domain.images.image import ACCOUNT, REGION, REPOSITORY, ImageRef
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.policy.condition import Match
 from chalicelib.domain.policy.operand import ConditionPart, CountTest, Days, Glob, GlobList
@@ -207,6 +207,30 @@ class ExpectedCopies(ConditionPart, frozen=True):
             raise ValueError("registry is an account of 12 digits")
         if self.keep is UNSET and self.lifecycle is UNSET:
             raise ValueError("expects no less than replication brings; say `keep: 10` or `lifecycle: differs`")
+
+
+RepositoryName = Annotated[str, Meta(min_length=1, max_length=256)]
+Account = Annotated[str, Meta(extra_json_schema={"pattern": f"^{ACCOUNT.pattern}$"})]
+
+
+class Publication(ConditionPart, frozen=True):
+    """From which private repositories, by their names, one public repository is published: in that account alone, where
+    one is given."""
+
+    public: RepositoryName
+    sources: Annotated[tuple[RepositoryName, ...], Meta(min_length=1, max_length=100)] = msgspec.field(name="from")
+    registry: Account | UnsetType = UNSET
+
+    def is_from(self, image: ImageRef) -> bool:
+        """Whether a private image lies where the public repository is published from."""
+        return image.repository in self.sources and self.registry in (UNSET, image.registry)
+
+    def __post_init__(self) -> None:
+        if self.registry is not UNSET and not ACCOUNT.fullmatch(self.registry):
+            raise ValueError("registry is an account of 12 digits")
+        for name in (self.public, *self.sources):
+            if not REPOSITORY.fullmatch(name):
+                raise ValueError(f"`{name}` is no name of a repository: no registry, no tag and no glob belongs here")
 
 
 class Replication(ConditionPart, frozen=True):

@@ -20,7 +20,7 @@ from chalicelib.domain.images.finding import Finding
 from chalicelib.domain.images.text import Globs, sanitize
 from chalicelib.errors import ParameterError
 
-BUILT_IN_RULES = frozenset({"pending", "unscanned", "stale", "child", "twin", "twin-gone", "unreadable"})
+BUILT_IN_RULES = frozenset({"pending", "unscanned", "stale", "child", "twin", "twin-gone", "twin-copy", "unreadable"})
 MAX_TEXT = 2_000
 EXPIRING_WITHIN = timedelta(days=7)
 _TEXTS = ("repository", "reason", "approved_by", "vulnerability_id", "package", "rule")

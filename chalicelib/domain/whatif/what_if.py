@@ -14,9 +14,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from chalicelib.domain.headers.header import Header, as_same_digest
+from chalicelib.domain.assessment.conclusion import Grounds
+from chalicelib.domain.assessment.scanned_copy import ScannedCopy
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.headers.twin import Twin, lender_of, origin_verdicts, origins_of
 from chalicelib.domain.images.finding import Finding, FindingsDocument
-from chalicelib.domain.images.image import ImageRef, Source
+from chalicelib.domain.images.image import ImageRef, Kind, Source
 from chalicelib.domain.images.verdict import WORST_KEPT, Decision, Reason, Verdict, VerdictSummary
 from chalicelib.domain.policy.decision import RuleOutcome, decide
 from chalicelib.domain.policy.policy import Policy
@@ -130,9 +133,11 @@ class Film:
     def __init__(self, case: WhatIfCase, question: Question, films: dict[ImageRef, Film] | None = None) -> None:
         films = {} if films is None else films
         films[case.header.ref] = self
-        self.case, self.question, self.moments, self.all_waivers = case, question, question.moments, question.waivers
+        self.case, self.question, self.moments = case, question, question.moments
         self.start = began(case.header)
-        self.waivers = tuple(w for w in question.waivers if w.covers(case.header.ref.repository))
+        self.public = case.header.ref.home.public
+        name = case.header.ref.repository
+        self.waivers = tuple(w for w in question.waivers if self.public or w.covers(name))
         # Attestations and whatever else turned out to be no image do not count.
         members = [c for c in case.children if c is None or c.header.counts_in_index]
         self.children = [None if c is None else films.get(c.header.ref) or Film(c, question, films) for c in members]
@@ -158,6 +163,8 @@ class Film:
 
     def _decide_all(self, policy: Policy) -> _Verdicts:
         """Decided anew only where something has changed."""
+        if self.public:
+            return self._decide_public(policy)
         standings = [self._standings(child, policy) for child in self.children]
         found: list[Verdict | None] = []
         last: _Stand | None = None
@@ -185,22 +192,57 @@ class Film:
         return decide(state, self._findings[n], policy, waivers, at)
 
     def _standings(self, child: Film | None, policy: Policy) -> list[VerdictSummary]:
-        """What it hears of one of its images, or of its twins, at each moment. One that is gone is not decided any
-        more: its last decision stays."""
+        """What it hears of one of its images at each moment."""
         if child is None:
             return [VerdictSummary(Decision.PENDING)] * len(self.moments)
-        header = child.case.header
-        if not header.present:
-            verdicts: list[Verdict | None] = [header.verdict] * len(self.moments)
-        else:
-            past, outcome = child.verdicts(policy)
-            verdicts = [*past, outcome.verdict]
-        if not self.case.header.ref.home.public:
-            standings = [VerdictSummary(Decision.PENDING if v is None else v.decision) for v in verdicts]
-            return [*standings[:-1], VerdictSummary(msgspec.structs.replace(header, verdict=verdicts[-1]).judged)]
-        name, given = self.case.header.ref.repository, self.all_waivers
-        told = zip(verdicts, self.moments, strict=True)
-        return [as_same_digest(header, v, name, policy, [w for w in given if w.created_at <= at], at) for v, at in told]
+        header, verdicts = child.case.header, child._last_verdicts(policy)
+        standings = [VerdictSummary(Decision.PENDING if v is None else v.decision) for v in verdicts]
+        return [*standings[:-1], VerdictSummary(msgspec.structs.replace(header, verdict=verdicts[-1]).judged)]
+
+    def _last_verdicts(self, policy: Policy) -> list[Verdict | None]:
+        """At each moment. One that is gone is not decided any more: its last verdict stays."""
+        if not self.case.header.present:
+            return [self.case.header.verdict] * len(self.moments)
+        past, outcome = self.verdicts(policy)
+        return [*past, outcome.verdict]
+
+    def _decide_public(self, policy: Policy) -> _Verdicts:
+        """As `_decide_public` of `write_header.py` does: by origins, else by the findings of a copy."""
+        outcomes = [
+            None if self.start is None or at < self.start else self._outcome_of_public(n, policy)
+            for n, at in enumerate(self.moments[:-1])
+        ]
+        now = self._outcome_of_public(len(self.moments) - 1, policy)
+        return _Verdicts([None if one is None else one.verdict for one in outcomes], now)
+
+    def _outcome_of_public(self, n: int, policy: Policy) -> RuleOutcome:
+        at, name = self.moments[n], self.case.header.ref.repository
+        rules = Rules(policy, tuple(w for w in self.waivers if w.created_at <= at))
+        films = {child.case.header.ref.path: child for child in self.children if child is not None}
+        heard = tuple(child._as_twin(n, policy) for child in films.values())
+        origins = origin_verdicts(origins_of(heard, name, policy), policy, rules.waivers, at)
+        lender = None if any(not one.silent for one in origins) else lender_of(heard, name, policy)
+        copy = None if lender is None else films[lender.path]._as_copy(n)
+        header = msgspec.structs.replace(self.case.header, heard=heard)
+        return Grounds(header, (), (), self.case.indexes, copy).outcome(rules, at)
+
+    def _as_twin(self, n: int, policy: Policy) -> Twin:
+        """Orders are known of today alone; what is pending is that of the policy in force."""
+        header, verdict = self.case.header, self._last_verdicts(policy)[n]
+        if verdict is None:
+            return Twin(header.ref.path, present=True)
+        order = header.order if n == len(self.moments) - 1 else None
+        return msgspec.structs.replace(header, verdict=verdict, order=order, pending=(), queued=()).as_twin
+
+    def _as_copy(self, n: int) -> ScannedCopy:
+        """With the findings of then. An index within an index counts as one that nobody has heard of."""
+        header, document = self.case.header, self.case.document
+        if n < len(self.moments) - 1:
+            header = msgspec.structs.replace(header, scan=state_at(header.state(), self.moments[n]).scan)
+            document = msgspec.structs.replace(document, findings=self._past.findings(self.moments[n]))
+        inner = (child for child in self.children if child is None or child.case.header.counts_in_index)
+        images = (None if c is None or c.case.header.kind is Kind.INDEX else c._as_copy(n) for c in inner)
+        return ScannedCopy(header, document, tuple(images))
 
     def _count_turns(self) -> list[int]:
         """How many changes there had been by each moment: of findings, of waivers, of what is known of scans."""

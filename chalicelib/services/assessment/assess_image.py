@@ -72,6 +72,7 @@ class _Assessment:
         self.pulls = [d for d in deliveries if isinstance(d.body, ScanFinished | CoverageChanged | Refresh)]
         self.again = not all(d.fresh for d in deliveries)
         self.quiet = all(isinstance(d.body, Refresh | Decide) and d.body.quiet for d in deliveries)
+        self.news = _twins_told(deliveries)
         self.rules: Rules = context.rules.current()
         self.listing: Listing | None = None
         self.unavailable: Scan | None = None
@@ -142,7 +143,9 @@ class _Assessment:
         after = observe(before, self.listing, self.unavailable, self.context.consistency_delay, holds_open=holds_open)
         indexes = indexes_of(after, self.context)
         document = self._merge(document, before, after, rows, indexes, now)
-        after = decide_image(after, document, self.rules, now, self.context, indexes=indexes, quiet=self.quiet)
+        after = decide_image(
+            after, document, self.rules, now, self.context, indexes=indexes, news=self.news, quiet=self.quiet
+        )
         looked, later = self._looked(before, after, now), now + self.context.consistency_delay
         due_at, refresh_at = plan_refresh(after.refresh_due_at, looked, later)
         after = self._with_due(before, msgspec.structs.replace(after, refresh_due_at=due_at), now)
@@ -237,6 +240,12 @@ class _Assessment:
         basic = self.listing is not None and self.listing.source is Source.BASIC
         times = [at for d in self.deliveries if (at := time_of(d)) is not None and (is_inspectors(d) or not basic)]
         return bool(times) and seen_at <= max(times) + self.context.consistency_delay
+
+
+def _twins_told(deliveries: Sequence[Delivery]) -> frozenset[str] | None:
+    """The twins that are news, by their paths; None: something else may be."""
+    told = [d.body.twin if isinstance(d.body, Decide) else None for d in deliveries]
+    return None if None in told else frozenset(path for path in told if path is not None)
 
 
 def _closes(delivery: Delivery) -> bool:

@@ -10,14 +10,14 @@ that promise and are not written, so the message is sent before the header is pu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
 
 from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.alerts.kind_alert import compose_unjudged_alert
-from chalicelib.domain.assessment.conclusion import conclude
+from chalicelib.domain.assessment.conclusion import Grounds, conclude
 from chalicelib.domain.enforcement.act_words import is_left_alone
 from chalicelib.domain.enforcement.enforcement import (
     Closing,
@@ -32,7 +32,7 @@ from chalicelib.domain.enforcement.enforcement import (
 )
 from chalicelib.domain.events.message import Act, Decide, Delivery, Message, Metric, Refresh
 from chalicelib.domain.events.sweep_message import ReplicationCheck, SyntheticEvent
-from chalicelib.domain.headers.header import OUTGROWN, Header, Rules, as_same_digest, has_last_word, weakest
+from chalicelib.domain.headers.header import OUTGROWN, Header, Rules, weakest
 from chalicelib.domain.headers.pending_action import (
     EndedWaivers,
     Holding,
@@ -41,11 +41,13 @@ from chalicelib.domain.headers.pending_action import (
     PendingAlert,
     queue_of,
 )
+from chalicelib.domain.headers.twin import Twin, origins_of
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import MOST_RELATED, ImageRef, Kind, Scan, Source
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.domain.policy.decision import decide
 from chalicelib.errors import ConflictError, ContendedError, OversizedError
+from chalicelib.services.assessment.hear_twins import find_copy, hear_twins
 from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import Stored
@@ -59,9 +61,13 @@ def decide_image(
     context: Context,
     *,
     indexes: Sequence[Header] | None = None,
+    news: Collection[str] | None = None,
     quiet: bool = False,
 ) -> Header:
-    """The header as it must be put. An index is decided by its children as stored. `indexes` None: they are read."""
+    """The header as it must be put. An index is decided by its children as stored. `indexes` None: they are read.
+    `news`: of a public image, the paths of its only twins that changed; None: all of them are read."""
+    if header.ref.home.public:
+        return _decide_public(header, document, rules, now, context, news=news, quiet=quiet)
     indexes = indexes_of(header, context) if indexes is None else indexes
     children = members_of(header, context)
     return conclude(
@@ -69,7 +75,7 @@ def decide_image(
         document,
         rules,
         now,
-        children=standings_of(header, children, rules, now),
+        children=standings_of(children),
         indexes=indexes,
         needed_by=needing(indexes, rules),
         ended=[_ended(child) for child in children],
@@ -79,10 +85,42 @@ def decide_image(
     )
 
 
+def _decide_public(
+    header: Header,
+    document: FindingsDocument,
+    rules: Rules,
+    now: datetime,
+    context: Context,
+    *,
+    news: Collection[str] | None,
+    quiet: bool,
+) -> Header:
+    """By the images that it is published from; without one that says anything, by what was found in a copy."""
+    if header.policy_version != rules.policy_version:
+        news = None  # by the former policy another twin may not have been worth a message
+    header = msgspec.structs.replace(header, heard=hear_twins(header, context, news))
+    origins = origins_of(header.heard, header.ref.repository, rules.policy)
+    copy = find_copy(header, rules, now, context)
+    return conclude(
+        as_scanned(header, [copy.header] if copy is not None else origins or [None]),
+        document,
+        rules,
+        now,
+        copy=copy,
+        ended=[origin.ended for origin in origins],
+        below=closing_below(header, rules, now, context) if is_released(header) else (),
+        quiet=quiet,
+    )
+
+
 def closing_below(header: Header, rules: Rules, now: datetime, context: Context) -> Sequence[Closing]:
     """What closes each of the images whose verdicts it takes, directly or by an index between. Each is read once."""
     found: list[Closing] = []
-    seen, below = {header.ref}, list(members_of(header, context))
+    below = list(members_of(header, context))
+    if header.ref.home.public:
+        publication = rules.policy.publication_of(header.ref.repository)
+        below = [image for image in below if image is not None and publication.is_from(image.ref)]
+    seen = {header.ref}
     for image in below:  # it grows
         if image is not None and image.ref not in seen and image.present:
             seen.add(image.ref)
@@ -93,14 +131,17 @@ def closing_below(header: Header, rules: Rules, now: datetime, context: Context)
 
 def closing_now(image: Header, rules: Rules, now: datetime, context: Context) -> Closing:
     """By its findings as stored now."""
+    if (copy := find_copy(image, rules, now, context)) is not None:
+        outcome = Grounds(image, (), copy=copy).outcome(rules, now)
+        return closing_of(image, copy.document, outcome)
     document = context.table.read_document(image.ref) if image.revision else FindingsDocument(image.ref)
     state = image.state((), indexes_of(image, context))
     return closing_of(image, document, decide(state, document.findings, rules.policy, rules.waivers, now))
 
 
-def as_scanned(header: Header, members: Sequence[Header | None]) -> Header:
+def as_scanned(header: Header, members: Sequence[Header | Twin | None]) -> Header:
     """An index is scanned as far as its images are. When they were is theirs: it does not hear of every scan."""
-    weak = weakest(member or Header(ref=header.ref) for member in members)
+    weak: Header | Twin | None = weakest(member or Header(ref=header.ref) for member in members)
     if header.kind is not Kind.INDEX or weak is None:
         return header
     return msgspec.structs.replace(header, scan=Scan(weak.scan.state, weak.scan.reason))
@@ -148,19 +189,14 @@ def members_of(header: Header, context: Context) -> Sequence[Header | None]:
     found = context.table.read_headers(refs) if refs else {}
     known = [found[r].header if r in found else None for r in refs]
     if header.ref.home.public:
-        told = [h for h in known if h is not None and (h.present or has_last_word(h))]
+        told = [h for h in known if h is not None and (h.present or h.as_twin.has_last_word)]
         return [h for h in told if h.counts_in_index]
     return [h for h in known if h is None or h.counts_in_index]
 
 
-def standings_of(
-    header: Header, members: Sequence[Header | None], rules: Rules, now: datetime
-) -> tuple[VerdictSummary, ...]:
-    """How they stand for it."""
-    if not header.ref.home.public:
-        return tuple(VerdictSummary(Decision.PENDING) if member is None else member.standing for member in members)
-    name, policy, waivers = header.ref.repository, rules.policy, rules.waivers
-    return tuple(as_same_digest(m, m.verdict, name, policy, waivers, now) for m in members if m is not None)
+def standings_of(members: Sequence[Header | None]) -> tuple[VerdictSummary, ...]:
+    """How the images of an index stand for it."""
+    return tuple(VerdictSummary(Decision.PENDING) if member is None else member.standing for member in members)
 
 
 def _ended(child: Header | None) -> EndedWaivers | None:
@@ -396,7 +432,7 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
 
     Indexes hear of a child that blocks or is quarantined when it gets worse or less bad, of any other when its decision
     or the state of its scan changes: not of every finding. The same digest in public repositories hears of every
-    verdict: what is excused here may not be excused there.
+    decision, order and excuse where it is published from here, else of every finding.
     """
     home, quiet = put.ref.home, changed.quiet
     turned = changed.again or put.exists is not before.exists or put.kind is not before.kind
@@ -409,9 +445,9 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
         told |= dict.fromkeys(index.ref.digest for index in filter(is_released, indexes))
     for digest in told:
         context.outbox.send("scans", Decide(home.image(digest), "child", quiet=quiet))
-    if not home.public and (turned or put.verdict != before.verdict):
-        for twin in put.twins:
-            context.outbox.send("scans", Decide(ImageRef.from_path(twin), "twin", quiet=quiet))
+    if not home.public:
+        for twin in _copies_told(before, put, context, turned=turned):
+            context.outbox.send("scans", Decide(twin, "twin", quiet=quiet, twin=put.ref.path))
     if put.kind is Kind.INDEX and before.version and (changed.again or _needs(put) != _needs(before)):
         for digest in images_below(put, context):
             context.outbox.send("scans", Decide(home.image(digest), "tag", quiet=quiet))
@@ -423,6 +459,15 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
     if not home.public and _closes_or_opens(before, put, changed, context):
         now = context.clock.now()
         context.outbox.send("sweeps", ReplicationCheck(put.ref, now, now))
+
+
+def _copies_told(before: Header, put: Header, context: Context, *, turned: bool) -> list[ImageRef]:
+    """The public images of its digest to which it is news."""
+    copies = [ImageRef.from_path(path) for path in put.twins]
+    if turned or not copies:
+        return copies
+    policy, now, then = context.rules.current().policy, put.as_twin, before.as_twin
+    return [one for one in copies if now.tells(then, origin=policy.publication_of(one.repository).is_from(put.ref))]
 
 
 def _closes_or_opens(before: Header, put: Header, changed: HeaderChange, context: Context) -> bool:

@@ -17,7 +17,7 @@ import msgspec
 
 from chalicelib.domain.events.message import Decide, Delivery
 from chalicelib.domain.events.sweep_message import MatchSameDigest, SweepRepository
-from chalicelib.domain.headers.header import Header, has_last_word
+from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
 from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.domain.reconcile.difference import (
@@ -29,6 +29,7 @@ from chalicelib.domain.reconcile.difference import (
     RepositoryFacts,
 )
 from chalicelib.domain.reconcile.reconciliation import compare
+from chalicelib.domain.reconcile.registry_listing import ImagesListed
 from chalicelib.domain.reconcile.repository_view import RepositoryView
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.assessment.write_header import update_header
@@ -132,7 +133,7 @@ def _that_stay(ref: ImageRef, private: Collection[ImageRef], context: Context) -
     former = [ImageRef.from_path(path) for path in header.twins] if header is not None else []
     left = [twin for twin in former if twin not in private]
     headers = [s.header for s in context.table.read_headers(left).values()] if left else []
-    return sorted(header.ref for header in headers if header.present or has_last_word(header))
+    return sorted(header.ref for header in headers if header.present or header.as_twin.has_last_word)
 
 
 def _with_twins(header: Header, twins: Iterable[ImageRef]) -> Header:
@@ -167,10 +168,11 @@ def list_public(message: SweepRepository, context: Context, *, dry_run: bool = F
 
 def _view(home: Repository, handed: str | None, context: Context) -> RepositoryView:
     """Headers are read last, so that the listing is never newer than what is stored."""
-    registry = msgspec.json.decode(handed, type=PublicRegistry) if handed is not None else context.public.registry()
-    if registry is None:
-        raise UpstreamError(f"{home.path}: our account has no public registry")
-    listed = context.public.images(registry, home)
+    registry = context.public.registry() if handed is None else msgspec.json.decode(handed, type=PublicRegistry | None)
+    if registry is None:  # an answer of ECR's: what our sweeps have listed is gone with our last alias
+        listed = ImagesListed(context.clock.now(), absent=True)
+    else:
+        listed = context.public.images(registry, home)
     headers = {header.ref.digest: header for header in context.table.headers_of(home)}
     return RepositoryView(home, listed, headers, context.consistency_delay, tags=read_tags(home, context.queries))
 

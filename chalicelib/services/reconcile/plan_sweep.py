@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
+from functools import partial
 
 import msgspec
 
@@ -173,13 +174,14 @@ def plan_public(plan: PlanSweep, context: Context) -> int:
     """A message for each public repository, and one for each shard in which the same digests are matched. Returns how
     many repositories were sent. Raises TransientError: requeue it."""
     registry = context.public.registry()
-    if registry is None:
-        return 0
     stored = (r for page in pages(lambda after: context.queries.repositories(after, KNOWN_ASKED)) for r in page.items)
-    known = {r.repository: RepositoryFacts.read(r.facts) for r in stored if registry.owns(r.repository)}
-    listed = pages(lambda after: context.public.repositories(registry, after))
-    there = {detail.repository for page in listed for detail in page.repositories}
-    there |= {home for home, facts in known.items() if not facts.is_unlisted}
+    rows = {r.repository: RepositoryFacts.read(r.facts) for r in stored if r.repository.public}
+    # What our sweeps have compared was ours, also by an alias that we have no more: its images are gone by that name.
+    known = {h: f for h, f in rows.items() if f.public_at is not None or (registry is not None and registry.owns(h))}
+    there = {home for home, facts in known.items() if not facts.is_unlisted}
+    if registry is not None:
+        listed = pages(partial(context.public.repositories, registry))
+        there |= {detail.repository for page in listed for detail in page.repositories}
     homes = sorted(there, key=lambda home: home.path)
     left = [home for home in homes if plan.after is None or home.path > plan.after]
     handed = msgspec.json.encode(registry).decode()

@@ -12,13 +12,13 @@ from functools import cached_property
 
 import msgspec
 
+from chalicelib.domain.assessment.conclusion import Grounds
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import WaiversChanged
-from chalicelib.domain.headers.header import Header
-from chalicelib.domain.images.finding import Finding, FindingsDocument, FindingStatus
+from chalicelib.domain.headers.header import Header, Rules
+from chalicelib.domain.images.finding import Finding, FindingStatus
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.policy.decision import decide
 from chalicelib.domain.policy.document import hint
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver, WaiverBook, check_given, check_text, check_waiver, ids_of
@@ -34,7 +34,8 @@ from chalicelib.domain.waivers.change import (
     waive_command,
 )
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
-from chalicelib.services.assessment.write_header import indexes_of, members_of
+from chalicelib.services.assessment.hear_twins import find_copy
+from chalicelib.services.assessment.write_header import indexes_of
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import ImageRow
 
@@ -216,21 +217,19 @@ class _Look:
         return [w for w in self.context.waivers.read() if w.id != self.waiver.id]
 
     def excused(self, image: Header) -> list[Finding] | None:
-        """The findings of the image that it excuses; None: neither these nor the image itself. A public image has those
-        of its twins."""
-        found, touched, context = list[Finding](), False, self.context
-        for one in members_of(image, context) if image.ref.home.public else (image,):
-            if one is None:
-                continue
-            document = context.table.read_document(one.ref) if one.revision else FindingsDocument(one.ref)
-            if self.waiver.vulnerability_id is not None:
-                found += [f for f in document.findings if self._excuses(f, image.ref.repository)]
-                continue
-            state = one.state((), indexes_of(one, context))
-            outcome = decide(state, document.findings, self.policy, [self.waiver], self.now)
-            found += outcome.excused
-            touched = touched or self.waiver.id in outcome.verdict.waived
-        return found if found or touched else None
+        """The findings of the image that it excuses; None: neither these nor the image itself. A public image has none
+        where its origin is known, else those of the copy that it is judged by."""
+        rules, context = Rules(self.policy, (self.waiver,)), self.context
+        copy = find_copy(image, rules, self.now, context)
+        documents = [] if copy is None else [one.document for one in (copy, *filter(None, copy.images))]
+        if image.revision:
+            documents.append(context.table.read_document(image.ref))
+        found = [f for document in documents for f in document.findings]
+        if self.waiver.vulnerability_id is not None:
+            return [f for f in found if self._excuses(f, image.ref.repository)] or None
+        outcome = Grounds(image, found, indexes=indexes_of(image, context), copy=copy).outcome(rules, self.now)
+        touched = bool(outcome.excused) or self.waiver.id in outcome.verdict.waived
+        return list(outcome.excused) if touched else None
 
     def _excuses(self, finding: Finding, repository: str) -> bool:
         waiver = self.waiver

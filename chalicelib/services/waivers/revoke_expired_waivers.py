@@ -16,6 +16,7 @@ from chalicelib.domain.enforcement.enforcement import is_released, release_until
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import FindingsDocument
 from chalicelib.domain.images.image import ImageRef
+from chalicelib.services.assessment.hear_twins import find_copy, hear_twins
 from chalicelib.services.assessment.write_header import indexes_of, members_of, standings_of
 from chalicelib.services.ports.context import Context
 
@@ -49,6 +50,8 @@ def _revoked(image: Header, stored: Sequence[Header | None], told: dict[ImageRef
     """`told`: what is known of those below by now. An index that holds itself counts as it is stored."""
     if image.verdict is None or not image.present:
         return image
+    if image.ref.home.public:
+        return _revoked_public(image, stored, told, context)
     members = [None if member is None else told.get(member.ref, member) for member in stored]
     anew = members != stored
     if not image.verdict.waived and not anew:
@@ -57,8 +60,28 @@ def _revoked(image: Header, stored: Sequence[Header | None], told: dict[ImageRef
     if not anew and image.verdict.waived <= {waiver.id for waiver in rules.waivers if waiver.in_force(now)}:
         return image
     document = context.table.read_document(image.ref) if image.revision else FindingsDocument(image.ref)
-    children = standings_of(image, members, rules, now)
+    children = standings_of(members)
     decided = conclude(image, document, rules, now, children=children, indexes=indexes_of(image, context))
+    return msgspec.structs.replace(image, verdict=decided.verdict, door=decided.door)
+
+
+def _revoked_public(
+    image: Header, stored: Sequence[Header | None], told: dict[ImageRef, Header], context: Context
+) -> Header:
+    """A public image whose verdict hangs on a waiver, of its own or where it is published from, or on a release there:
+    decided by its origins as they must be heard now, or by the findings of a copy."""
+    assert image.verdict is not None
+    rules, now = context.rules.fresh(), context.clock.now()
+    anew = [one.ref for one in stored if one is not None and told.get(one.ref, one) != one]
+    standing = {waiver.id for waiver in rules.waivers if waiver.in_force(now)}
+    released = any(reason.released for reason in image.verdict.reasons)
+    if not anew and not released and image.verdict.waived <= standing:
+        return image
+    known = {twin.path: twin for twin in hear_twins(image, context)}
+    known |= {one.ref.path: told.get(one.ref, one).as_twin for one in stored if one is not None}
+    image = msgspec.structs.replace(image, heard=tuple(known[path] for path in image.twins))
+    document = context.table.read_document(image.ref) if image.revision else FindingsDocument(image.ref)
+    decided = conclude(image, document, rules, now, copy=find_copy(image, rules, now, context))
     return msgspec.structs.replace(image, verdict=decided.verdict, door=decided.door)
 
 

@@ -25,6 +25,7 @@ from chalicelib.domain.headers.header import Door, Header
 from chalicelib.domain.headers.pending_action import (
     ActionType,
     Deferred,
+    EndedWaivers,
     Enforcement,
     Hold,
     Holding,
@@ -34,6 +35,7 @@ from chalicelib.domain.headers.pending_action import (
     PendingReport,
     Stage,
 )
+from chalicelib.domain.headers.twin import Twin
 from chalicelib.domain.images.finding import Finding, FindingChange, FindingsDocument, Package
 from chalicelib.domain.images.image import Child, InUse, InUseState, Kind, Scan, ScanState, Source, StorageStatus
 from chalicelib.domain.images.verdict import Decision, Reason, Verdict, VerdictSummary
@@ -138,6 +140,22 @@ def full_header() -> Header:
         closing_at=NOW,
         door=Door(NOW, True, True, next(at), next(at), next(at), next(at), True),
         held_until=NOW,
+        heard=(
+            Twin(
+                path=f"111122223333/eu-west-1/team/api@{digest(9)}",
+                decision=Decision.ALLOW,
+                critical=1,
+                kev=2,
+                present=True,
+                judged_at=NOW,
+                excused=(Reason("no", Decision.ALLOW, waived=("w-1",)),),
+                released_until=NOW,
+                lends=True,
+                scan=Scan(ScanState.COMPLETE, None, Source.ENHANCED, NOW),
+                revision=3,
+                ended=EndedWaivers(("w-1",), VerdictSummary(Decision.ALLOW)),
+            ),
+        ),
         newer=("of a later version", 7),
     )
 

@@ -11,8 +11,14 @@ import pytest
 
 from chalicelib.adapters.dynamodb.schema import table_definition
 from chalicelib.adapters.stack.artefact_bucket import ArtefactBucket
+from chalicelib.context import AppContext
+from chalicelib.domain.headers.header import Header
+from chalicelib.domain.images.image import Repository
 from chalicelib.errors import UpstreamError
-from tests.fakes.installation import NAME, Installation, change, installation
+from chalicelib.settings import Settings
+from tests.fakes.images import digest
+from tests.fakes.installation import NAME, REGION, Installation, change, installation
+from tests.fakes.queries import NOW
 
 ITEM = {"pk": {"S": "REPO#a"}, "sk": {"S": "IMAGE#b"}}
 
@@ -389,3 +395,50 @@ def test_what_is_not_deployed_ends_no_exclusion(place: Installation, how: tuple[
     change(place, exclude)
     place.deploy(*how, answers="n\n")
     assert place.ecr.arns == {OURS}
+
+
+# ---- public images without a known origin
+
+
+def of(place: Installation) -> AppContext:
+    settings = Settings(table=NAME, queue_scans="", queue_actions="", queue_alerts="", queue_sweeps="")
+    return AppContext(settings, place.sessions)
+
+
+def public_repository(place: Installation, name: str, *twins: str) -> None:
+    """With one image; `twins`: private repositories in which its digest lies."""
+    home = Repository("public/acme", "us-east-1", name)
+    private = (Repository("111122223333", REGION, twin).image(digest(1)).path for twin in twins)
+    context = of(place)
+    context.table.put_header(Header(ref=home.image(digest(1)), exists=True, existence_at=NOW, twins=tuple(private)))
+    context.table.store_repository(home, {"public_at": NOW})
+
+
+def test_a_deploy_lists_public_repositories_without_origin_by_the_policy_in_force(place: Installation) -> None:
+    place.deploy("--yes")
+    assert json.loads(place.deploy("--yes", "--json").stdout)["unknown_origins"] == []
+    public_repository(place, "api", "api")
+    public_repository(place, "web", "team/web", "sandbox/web")
+    public_repository(place, "orphan")
+    listed = [["web", 1, 1, ["web"]], ["orphan", 1, 1, ["orphan"]]]
+    for option in ("--yes", "--dry-run"):
+        said = json.loads(place.deploy(option, "--json").stdout)["unknown_origins"]
+        assert [[s["repository"], s["images"], s["unknown"], s["from"]] for s in said] == [
+            [f"public.ecr.aws/acme/{name}", *rest] for name, *rest in sorted(listed)
+        ]
+        shown = place.deploy(option).stdout
+        assert "public.ecr.aws/acme/web" in shown
+        assert "public.ecr.aws/acme/api" not in shown
+    policy = "version: 1\npublic: [{public: web, from: [team/web]}]\n"
+    of(place).rules.put_policy(policy, "ann")
+    (left,) = json.loads(place.deploy("--yes", "--json").stdout)["unknown_origins"]
+    assert left["repository"] == "public.ecr.aws/acme/orphan"
+
+
+def test_where_the_table_cannot_be_read_a_deploy_says_so_and_is_done(place: Installation) -> None:
+    place.deploy("--yes")
+    place.dynamodb.delete_table(TableName=NAME)
+    result = place.deploy("--yes", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["unknown_origins"] is None
+    assert "whether public images have a known origin could not be read" in result.stderr

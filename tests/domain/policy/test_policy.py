@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chalicelib.adapters.stores.policy_file import default_policy
@@ -234,6 +235,36 @@ def test_kev_is_asked_where_a_deadline_may_make_it_matter_later() -> None:
 
 def test_a_policy_without_rules_asks_nothing() -> None:
     assert not Policy(version=1).asks_kev
+
+
+def test_a_public_repository_is_published_from_its_own_name_unless_the_policy_says_from_where() -> None:
+    web, away = ImageRef("111122223333", "eu-west-1", "web", REF.digest), "999988887777"
+    said = parse_policy({"version": 1, "public": [{"public": "web", "from": ["team/web"], "registry": away}]})
+    for policy, name, account, origin in (
+        (Policy(version=1), "web", "111122223333", True),
+        (Policy(version=1), "web", away, True),
+        (Policy(version=1), "team/web", away, False),
+        (said, "web", away, False),
+        (said, "team/web", away, True),
+        (said, "team/web", "111122223333", False),
+    ):
+        image = msgspec.structs.replace(web, repository=name, registry=account)
+        assert policy.publication_of("web").is_from(image) is origin
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ([{"public": "web", "from": ["team/*"]}], "no name of a repository"),
+        ([{"public": "public.ecr.aws/acme/web:1", "from": ["web"]}], "no name of a repository"),
+        ([{"public": "web", "from": ["web"], "registry": "acme"}], "account of 12 digits"),
+        ([{"public": "web", "from": []}], "from"),
+        ([{"public": "web", "from": ["a"]}, {"public": "web", "from": ["b"]}], "has an earlier entry already"),
+    ],
+)
+def test_an_origin_that_names_no_repository_or_is_named_twice_is_refused(said: object, words: str) -> None:
+    with pytest.raises(PolicyError, match=words):
+        parse_policy({"version": 1, "public": said})
 
 
 def test_the_shipped_schema_is_the_generated_one() -> None:

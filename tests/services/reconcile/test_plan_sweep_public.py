@@ -11,8 +11,9 @@ from chalicelib.domain.events.sweep_message import MatchSameDigest, PlanSweep, S
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import PublicRegistry
 from chalicelib.services.reconcile import plan_sweep as module
+from chalicelib.services.reconcile.list_public import list_public
 from chalicelib.services.reconcile.plan_sweep import plan_public
-from tests.fakes.images import digest
+from tests.fakes.images import ACCOUNT, digest
 from tests.services.public_world import HOME, PLAN, REGISTRY, PublicWorld
 
 NAMES = ("a", "b", "c", "team/web", "z")
@@ -83,6 +84,25 @@ def test_what_is_known_by_a_former_alias_of_ours_is_swept_and_what_is_anothers_i
     for one in (former, foreign, private):
         world.stored.store_repository(one, {})
     assert {*plan(world)} - {home(name) for name in NAMES} == {former}
+
+
+@pytest.mark.parametrize("left", [PublicRegistry(ACCOUNT, ("x1y2",)), None])
+def test_images_of_an_alias_that_we_have_no_more_are_gone_and_their_repository_is_asked_about_once(
+    world: PublicWorld, left: PublicRegistry | None
+) -> None:
+    """An alias was dropped, or the last one with the registry."""
+    world.sweep()
+    was = HOME.image(digest(1))
+    assert world.stored.headers[was].exists
+    world.registry_, world.images_ = left, {}
+    world.moment += timedelta(hours=6)
+    assert plan(world) == [HOME]
+    (message,) = world.messages(SweepRepository)
+    list_public(message, world)  # type: ignore[arg-type]
+    world.drain()
+    assert not world.stored.headers[was].exists
+    assert not [row for shard in range(8) for row in world.rows_of(shard) if row.ref.home == HOME]
+    assert plan(world) == []
 
 
 def test_an_account_without_a_public_registry_has_nothing_to_sweep(world: PublicWorld) -> None:
