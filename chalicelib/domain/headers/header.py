@@ -134,8 +134,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     are wanted too, and let the one in `pending` go first. `twins`: where else the digest lies, as paths: of a public
     image in private repositories, of a private one in public ones. `kind_read`: `kind` is what the manifest says, else
     the media type alone; `unreadable`: `Manifest.unreadable`. `closing_at`: when its verdict first closed the doors,
-    whatever it says by now; `door`: how the door of a cluster stands to it, once it had to refuse it. `newer`: fields
-    of a later version, which wrote the header while both were at work; they are put back as they came.
+    whatever it says by now; `door`: how the door of a cluster stands to it, once it had to refuse it. `retired_at`: its
+    registry is not watched since then, so that it does not exist for us. `newer`: fields of a later version, which
+    wrote the header while both were at work; they are put back as they came.
     """
 
     ref: ImageRef
@@ -187,6 +188,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     closing_at: datetime | None = None
     door: Door | None = None
     held_until: datetime | None = None
+    retired_at: datetime | None = None
     newer: tuple[object, ...] = ()
 
     @property
@@ -212,6 +214,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     def present(self) -> bool:
         """Whether it is still decided about: it exists, or its repository still denies pulls because of it."""
         return self.exists or self.denied
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether its registry is retired, and no push was heard since it is watched again."""
+        return self.retired_at is not None and not self.exists
 
     def readable(self, scan: Scan) -> Scan:
         """What a scan of the image is worth: a complete one of layers that no scanner reads has found nothing."""
