@@ -121,8 +121,8 @@ def test_its_images_leave_every_list_with_one_alert_and_one_record(hub: Hub, ann
 def test_it_does_not_come_back_by_sweeps_or_events_and_no_call_goes_there(
     hub: Hub, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    retire(hub, ann)
     calls = asked_there(monkeypatch)
+    retire(hub, ann)
     for told in (
         aws_events.pushed(GONE.image(DIGEST), tag_of(GONE), None, hub.now),
         aws_events.inspector_scan_finished(GONE.image(DIGEST), (tag_of(GONE),), {}, hub.now),

@@ -202,7 +202,7 @@ def compose_retired_alert(retirement: Retirement, now: datetime) -> Alert:
             "Copies elsewhere stay as they are: a source that is retired is gone, and has not opened",
         ),
         what_to_do=(
-            "Look at what the registry keeps: Lazaretto calls AWS there no more (docs/operations.md, Retiring)",
+            "See what the registry keeps: no call goes there any more (docs/operations.md, Retiring a registry)",
             "To watch it again, name it in the parameter Registries: the next reconcile takes its images up",
         ),
     )

@@ -87,3 +87,16 @@ def test_one_that_settings_name_again_is_watched_and_its_sweep_ends_the_retireme
     context.clock.at += timedelta(minutes=1)
     assert handed(context, [plan]) == [plan]
     assert len(context.queries.records[f"registry/{THERE}/{REGION}"]) == 1
+
+
+def test_another_region_of_our_own_account_is_meant_by_its_region_alone() -> None:
+    context, region = FakeContext(), "eu-north-1"
+    plan = PlanSweep(Sweep.RECONCILE, region, NOW)
+    context.retirements.put(Retirement(RegistryPlace(region), ACCOUNT, "ann", "closed", NOW))
+    there = Decide(Repository(ACCOUNT, region, "team/api").image(digest(1)), "clock")
+    here = Decide(Repository(ACCOUNT, REGION, "team/api").image(digest(1)), "clock")
+    theirs = PlanSweep(Sweep.RECONCILE, region, NOW, account=THERE)
+    assert handed(context, [there, here, plan, theirs]) == [here, theirs]
+    context.registries = (*context.registries, RegistryPlace(region))
+    assert handed(context, [there, plan]) == [there, plan]
+    assert context.retirements.all() == ()
