@@ -87,10 +87,11 @@ def on_alerts(event: SQSEvent) -> Answer:
     """What people are told, channel by channel. No other function speaks to a channel."""
     from chalicelib.services.handlers.receive_alerts import receive_alerts
 
-    place = app_context()
-    return take_in(
-        _records(event), lambda deliveries: receive_alerts(deliveries, place, place.channels, place.settings.api_url)
-    )
+    def handle(deliveries: Sequence[Delivery]) -> dict[str, BaseException]:
+        left, place = _watched(deliveries)
+        return receive_alerts(left, place, place.channels, place.settings.api_url)
+
+    return take_in(_records(event), handle)
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-sweeps", batch_size=10)

@@ -15,7 +15,7 @@ import msgspec
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.enforcement.repository_policy import SID
 from chalicelib.domain.events.event import ApiCall, ScanResourceChanged
-from chalicelib.domain.events.message import PullFailed, place_of
+from chalicelib.domain.events.message import PullFailed, SendAlert, place_of
 from chalicelib.domain.events.sweep_message import PlanSweep
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
@@ -92,6 +92,8 @@ class Retirement(msgspec.Struct, frozen=True):
                 return (account, region) == (self.account, self.place.region)
             case ScanResourceChanged(rules=rules):
                 return any(self.covers(rule.repository) for rule in rules)
+            case SendAlert():  # it is composed, and nothing is looked up for it any more
+                return False
             case PullFailed(failed=failed):
                 return self.covers(failed.pulled.home)
         found = place_of(body)

@@ -1,6 +1,6 @@
 """Leave alone what is heard of a retired registry, and be told that it is watched again.
 
-Each queue that leads to AWS asks before it hands a message on. What is left alone has its line in the log and counts as
+Each function that takes messages asks before it handles them. What is left alone has its line in the log and counts as
 ignored: an event that comes late, an act that was on its way, a part of a sweep. A registry that settings name is
 watched, whatever is stored: its first sweep ends the retirement.
 """

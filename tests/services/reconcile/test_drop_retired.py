@@ -7,10 +7,21 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.alerts.alert import Alert, AlertKey
 from chalicelib.domain.audit.action import ActionKind
 from chalicelib.domain.events.event import ApiCall, ImageAction
 from chalicelib.domain.events.failed_pull import FailedPull
-from chalicelib.domain.events.message import Act, CheckDeny, Decide, Delivery, Metric, Outcome, PullFailed, Refresh
+from chalicelib.domain.events.message import (
+    Act,
+    CheckDeny,
+    Decide,
+    Delivery,
+    Metric,
+    Outcome,
+    PullFailed,
+    Refresh,
+    SendAlert,
+)
 from chalicelib.domain.events.sweep_message import (
     PlanSweep,
     ReplicationCheck,
@@ -41,6 +52,7 @@ def about(account: str) -> list[Any]:
         Decide(ref, "clock"),
         SyntheticEvent(ref, "PUSH", NOW),
         Act(ref, "QUARANTINE#1"),
+        Act(ref, "ALERT#1"),
         CheckDeny(ref),
         PullFailed(FailedPull(ImageName(home, "v1"), "not found", NOW)),
         TakeImages(home, NOW),
@@ -71,7 +83,9 @@ def test_every_message_about_it_is_left_alone_and_seen(context: FakeContext, fre
 
 
 def test_nothing_else_is(context: FakeContext) -> None:
-    bodies = [*about(ACCOUNT), RetireRegistry(THERE, REGION)]
+    ref = Repository(THERE, REGION, "team/api").image(digest(1))
+    composed = SendAlert(Alert(event="verdict", title="Bad", at=NOW, ref=ref), AlertKey("ALERT#1", NOW, ref=ref), "sns")
+    bodies = [*about(ACCOUNT), RetireRegistry(THERE, REGION), composed]
     assert handed(context, bodies) == bodies
 
 
