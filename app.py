@@ -14,15 +14,16 @@ gc.disable()
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from chalice.app import Chalice, CloudWatchEvent, ConvertToMiddleware, Rate, SQSEvent
 
 from chalicelib.api.routes import register
-from chalicelib.context import app_context
+from chalicelib.context import AppContext, app_context
 from chalicelib.domain.events.message import (
+    Delivery,
     Due,
     PolicyRollout,
     SendDailySummary,
@@ -37,6 +38,7 @@ from chalicelib.intake import Answer, take_in
 from chalicelib.observability import journal, logger
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.handlers.receive_batch import receive_batch
+from chalicelib.services.reconcile.drop_retired import drop_retired
 
 STAGE = os.environ.get("LAZARETTO_STAGE", "dev")
 CLOCK_MINUTES = 5
@@ -62,13 +64,13 @@ def counted(event: Any, get_response: Callable[[Any], Any]) -> Any:
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-scans", batch_size=10, maximum_batching_window_in_seconds=5)
 def on_scans(event: SQSEvent) -> Answer:
     """Scans, looks, pushes, coverage, settings: whatever is about one image or repository."""
-    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, app_context()))
+    return take_in(_records(event), lambda deliveries: receive_batch(*_watched(deliveries)))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-findings", batch_size=1000, maximum_batching_window_in_seconds=60)
 def on_findings(event: SQSEvent) -> Answer:
     """Inspector's finding events: one image's hundreds become one merge."""
-    return take_in(_records(event), lambda deliveries: receive_batch(deliveries, app_context()))
+    return take_in(_records(event), lambda deliveries: receive_batch(*_watched(deliveries)))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-actions", batch_size=1)
@@ -77,8 +79,7 @@ def on_actions(event: SQSEvent) -> Answer:
     a function that dies in the middle delays every message behind it."""
     from chalicelib.services.handlers.receive_acts import receive_acts
 
-    place = app_context()
-    return take_in(_records(event), lambda deliveries: receive_acts(deliveries, place))
+    return take_in(_records(event), lambda deliveries: receive_acts(*_watched(deliveries, fresh=True)))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-alerts", batch_size=1)
@@ -86,10 +87,11 @@ def on_alerts(event: SQSEvent) -> Answer:
     """What people are told, channel by channel. No other function speaks to a channel."""
     from chalicelib.services.handlers.receive_alerts import receive_alerts
 
-    place = app_context()
-    return take_in(
-        _records(event), lambda deliveries: receive_alerts(deliveries, place, place.channels, place.settings.api_url)
-    )
+    def handle(deliveries: Sequence[Delivery]) -> dict[str, BaseException]:
+        left, place = _watched(deliveries)
+        return receive_alerts(left, place, place.channels, place.settings.api_url)
+
+    return take_in(_records(event), handle)
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-sweeps", batch_size=10)
@@ -97,8 +99,7 @@ def on_sweeps(event: SQSEvent) -> Answer:
     """Parts of sweeps that a schedule has fanned out."""
     from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 
-    place = app_context()
-    return take_in(_records(event), lambda deliveries: receive_sweeps(deliveries, place))
+    return take_in(_records(event), lambda deliveries: receive_sweeps(*_watched(deliveries)))
 
 
 @app.schedule(Rate(CLOCK_MINUTES, unit=Rate.MINUTES))
@@ -129,6 +130,12 @@ def clock(event: CloudWatchEvent) -> None:
         # Not at the full hour: the index of the audit log may be a moment behind.
         hour = now.replace(minute=0, second=0, microsecond=0)
         place.outbox.send("sweeps", SummarizeAlerts(hour - timedelta(hours=1)))
+
+
+def _watched(deliveries: Sequence[Delivery], *, fresh: bool = False) -> tuple[list[Delivery], AppContext]:
+    """Nothing is done about a registry that is retired."""
+    place = app_context()
+    return drop_retired(deliveries, place, fresh=fresh), place
 
 
 def _records(event: SQSEvent) -> list[dict[str, Any]]:

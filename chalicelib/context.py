@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from chalicelib.adapters.inspector.listing import InspectorListing
     from chalicelib.adapters.stores.admission_items import AdmissionItems
     from chalicelib.adapters.stores.legal_hold_items import LegalHoldItems
+    from chalicelib.adapters.stores.retirement_items import RetirementItems
     from chalicelib.adapters.stores.sweep_items import ReplicaItems, ScanAskItems, SettingsItems
     from chalicelib.adapters.stores.what_if_items import WhatIfItems
     from chalicelib.adapters.usage.runtime import AwsRuntime
@@ -213,6 +214,12 @@ class AppContext:
         from chalicelib.adapters.stores.legal_hold_items import LegalHoldItems
 
         return LegalHoldItems(self._dynamo)
+
+    @cached_property
+    def retirements(self) -> RetirementItems:
+        from chalicelib.adapters.stores.retirement_items import RetirementItems
+
+        return RetirementItems(self._dynamo, lambda: self.clock.now())
 
     @cached_property
     def admissions(self) -> AdmissionItems:

@@ -20,6 +20,7 @@ from chalicelib.api import (
     legal_hold,
     overview,
     pull_failures,
+    registries,
     replication,
     retention,
     vulnerabilities,
@@ -149,6 +150,7 @@ AREAS = (
     waivers.area,
     audit.area,
     disaster_recovery.area,
+    registries.area,
     area,
 )
 

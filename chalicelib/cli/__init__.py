@@ -28,6 +28,7 @@ from chalicelib.cli.local.story import story_command
 from chalicelib.cli.policy.policy import policy_app
 from chalicelib.cli.policy.waivers import unwaive_command, waive_command, waivers_command
 from chalicelib.cli.reconcile import reconcile_command, sweep_command
+from chalicelib.cli.registry import registry_app
 from chalicelib.cli.replication import replication_command
 from chalicelib.cli.retention import retention_app
 from chalicelib.cli.webhook import webhook_app
@@ -89,6 +90,7 @@ app.add_typer(fuse_app, name="fuse")
 app.add_typer(audit_app, name="audit")
 app.add_typer(retention_app, name="retention")
 app.add_typer(legal_hold_app, name="legal-hold")
+app.add_typer(registry_app, name="registry")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(webhook_app, name="webhook")
 

@@ -56,6 +56,13 @@ def _print_image(body: dict[str, Any]) -> None:
         output.print_table("actions", ("at", "kind", "actor", "reason"), rows, rigid=("at", "kind"))
 
 
+def _exists(exists: bool, retired_at: str | None) -> str:
+    if exists:
+        return "yes"
+    gone = "deleted, or its push is not known"
+    return f"no: {gone if retired_at is None else f'its registry was retired at {output.when(retired_at)}'}"
+
+
 def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
     image, scan, verdict, running = body["image"], body["scan"], body["verdict"], body["running"]
     done, hold, order = body["enforcement"], body["hold"], body["order"]
@@ -64,7 +71,7 @@ def _facts(body: dict[str, Any]) -> list[tuple[object, object]]:
         ("repository", image["repository"]),
         ("digest", image["digest"]),
         ("tags", ", ".join(image["tags"])),
-        ("exists", "yes" if body["exists"] else "no: deleted, or its push is not known"),
+        ("exists", _exists(body["exists"], body["retired_at"])),
         ("kind", body["kind"] if body["kind_read"] else f"{body['kind']} by its media type: its manifest was not read"),
         ("pushed", output.when(body["pushed_at"])),
         ("platform", body["platform"] or body["architecture"]),

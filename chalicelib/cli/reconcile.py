@@ -19,7 +19,7 @@ from chalicelib.domain.events.sweep_message import PlanSweep, Sweep, SweepReposi
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import DifferenceKind, Reconciled
 from chalicelib.domain.reconcile.scan_proof import ScanProofCause
-from chalicelib.errors import NotFoundError, TransientError, UpstreamError
+from chalicelib.errors import ConflictError, NotFoundError, TransientError, UpstreamError
 from chalicelib.services.reconcile.plan_sweep import announce, find_filling, find_homes, keep_listed, plan_sweep
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
 
@@ -88,6 +88,7 @@ def reconcile_command(
     """
     context = operator(stage).context
     places = named_registries(registry, context)
+    _refuse_retired(places, context)
     results: list[Reconciled] = []
     with output.measuring("repositories compared") as show:
         messages, unlisted = _messages(context, places, repository, dry_run)
@@ -108,6 +109,16 @@ def reconcile_command(
             output.complain(f"registry {place}: not compared: {error}")
     if unlisted or any(result.error for result in results):
         raise typer.Exit(output.UPSTREAM)
+
+
+def _refuse_retired(places: Sequence[RegistryPlace], context: AppContext) -> None:
+    """The deployment leaves alone what is found there, as long as it does not watch the registry itself."""
+    for one in context.retirements.all():
+        if one.place in places:
+            raise ConflictError(
+                f"{one.name} is retired: name it in the parameter Registries of the deployment, then: "
+                f"lazaretto sweep reconcile --registry {one.place}"
+            )
 
 
 def _compared(message: SweepRepository, context: AppContext, dry_run: bool) -> Reconciled:

@@ -138,6 +138,7 @@ GOOD: list[tuple[str, str, dict[str, object]]] = [
     ("/v1/dr", "/v1/dr", {"to": "us-east-1"}),
     ("/v1/retention/plan", "/v1/retention/plan", {"repository": "team/api", "registry": "111122223333"}),
     ("/v1/legal-hold", "/v1/legal-hold", {"repository": "team/api", "registry": "111122223333"}),
+    ("/v1/registry/retired", "/v1/registry/retired", {}),
     ("/v1/summary", "/v1/summary", {}),
     ("/v1/policy", "/v1/policy", {}),
     ("/v1/waivers", "/v1/waivers", {"limit": 1}),

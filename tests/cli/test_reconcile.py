@@ -19,6 +19,7 @@ from chalicelib.cli.framework.operator import Operator
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import DifferenceKind
+from chalicelib.domain.reconcile.retirement import Retirement
 from chalicelib.errors import DeniedError, TransientError
 from tests.services.sweeping import reconcile as swept_once
 from tests.services.sweeping import swept
@@ -53,6 +54,16 @@ def test_an_empty_table_is_filled_by_the_command_alone(place: SweptPlace, run: R
     place.settle()
     assert exists(place) == 4
     assert [alert.title for alert in place.channel.alerts] == ["Summary: the first fill"]
+
+
+def test_a_retired_registry_is_not_compared_before_it_is_watched_again(place: SweptPlace, run: Run) -> None:
+    (own,) = place.context.registries
+    place.context.retirements.put(Retirement(own, "123456789012", "ann", "closed", place.clock.now()))
+    result = run()
+    assert result.exit_code == 1
+    assert "is retired: name it in the parameter Registries" in " ".join(result.output.split())
+    assert not place.aws.sent
+    assert list(place.context.queries.repositories().items) == []
 
 
 def test_a_dry_run_shows_each_difference_and_mends_none(place: SweptPlace, run: Run) -> None:

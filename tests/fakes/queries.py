@@ -44,6 +44,7 @@ from tests.fakes.legal_holds import FakeLegalHolds
 from tests.fakes.lifecycles import FakeLifecycles
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.replicas import FakeReplicas
+from tests.fakes.retirements import FakeRetirements
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.table import FakeTable
 from tests.fakes.waivers import FakeWaivers
@@ -243,7 +244,8 @@ class ServedTable(FakeTable):
     def __init__(self, queries: FakeQueries, now: Callable[[], datetime]) -> None:
         super().__init__(now)
         self.queries = queries
-        self.headers, self.documents = queries.stored, queries.documents
+        self.headers, self.documents, self.repositories = queries.stored, queries.documents, queries.homes
+        self.denied = queries.denied
 
     def record_action(self, record: ActionRecord) -> bool:
         return self.queries.record_action(record)
@@ -300,6 +302,7 @@ class FakeContext:
         self.lifecycles = FakeLifecycles()
         self.legal_holds = FakeLegalHolds()
         self.admissions = FakeAdmissions()
+        self.retirements = FakeRetirements()
 
     def own_account(self) -> str:
         return "111122223333"

@@ -76,8 +76,13 @@ class FakeTable:
         former = former or Header(ref=ref, known_at=self._now())
         self.headers[ref] = msgspec.structs.replace(former, version=version + 1, refresh_due_at=due_at)
 
-    def headers_of(self, repository: Repository) -> Iterator[Header]:
-        yield from sorted((h for h in self.headers.values() if h.ref.home == repository), key=lambda h: h.ref.digest)
+    def headers_of(self, repository: Repository, after: str = "") -> Iterator[Header]:
+        held = (h for h in self.headers.values() if h.ref.home == repository and h.ref.digest > after)
+        yield from sorted(held, key=lambda h: h.ref.digest)
+
+    def forget_repository(self, repository: Repository) -> None:
+        self.repositories.pop(repository, None)
+        self.denied.pop(repository, None)
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
         found = [(h.due_at, h.ref) for h in self.headers.values() if h.due_at is not None and h.due_at <= before]

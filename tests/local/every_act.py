@@ -28,6 +28,7 @@ from chalicelib.local.ecr.ecr import ecr_of
 from chalicelib.local.ecr.replication import LocalReplication
 from chalicelib.local.inspector import inspector_of
 from chalicelib.services.policy.apply_policy import apply_policy
+from chalicelib.services.reconcile.retire_registry import NEXT_ROUND_AFTER
 from chalicelib.services.usage import find_image_uses
 from tests.fakes.iam import ACCOUNT_ROLES, REPLICA_ACCOUNT, REPLICA_REGION, arn
 from tests.local.every_function import Played
@@ -223,6 +224,20 @@ class Acts:
             assert self.header(ref).scan.state is ScanState.COMPLETE
             self.order("quarantine", ref)
             assert self.header(ref).hold is not None
+
+    def retire(self) -> None:
+        """A registry that no setting names any more; then an event of it comes late."""
+        stranger = Repository("999900001111", REGION, "team/closed").image(f"sha256:{'5' * 64}")
+        now = self.played.clock.now()
+        self.played.context.table.put_header(Header(ref=stranger, exists=True, existence_at=now, known_at=now))
+        named = {"registry": stranger.registry, "region": REGION, "reason": "the account is closed"}
+        self.played.ask("POST", "/v1/registry/retire", named)
+        self.played.settle()
+        self.played.clock.move(NEXT_ROUND_AFTER)
+        self.played.settle()
+        assert self.header(stranger).is_retired
+        self.played.stack.aws.put_event(aws_events.inspector_scan_finished(stranger, (), {}, self.played.clock.now()))
+        self.played.settle()
 
     def find_in(self, ref: ImageRef) -> None:
         """Inspector scans it, and finds something that nobody knows to be exploited or not."""
@@ -456,4 +471,5 @@ def play_everything(scenes: Played) -> None:
     acts.prove()
     acts.reconcile()
     acts.watch_other_registries()
+    acts.retire()
     scenes.ask_everything(acts.ask_what_if())

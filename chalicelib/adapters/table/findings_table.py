@@ -120,9 +120,9 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         An unknown image gets a header outside the index `by_state`. 1 unit, no index write."""
         self._headers.mark_refresh(ref, version, due_at)
 
-    def headers_of(self, repository: Repository) -> Iterator[Header]:
-        """All headers of a repository, page by page; eventually consistent."""
-        return self._headers.of_repository(repository)
+    def headers_of(self, repository: Repository, after: str = "") -> Iterator[Header]:
+        """All headers of a repository, by digest, page by page; eventually consistent."""
+        return self._headers.of_repository(repository, after)
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
         """Oldest first; eventually consistent."""
@@ -172,6 +172,10 @@ chains, deflated; `x` B nonce | 1 for each started KB |
     def store_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Nothing is written when all of it is known. Times (`…_at`) only move later; None removes a fact."""
         self._repositories.keep(repository, facts)
+
+    def forget_repository(self, repository: Repository) -> None:
+        """1 unit and 1 on each index that lists it. The next fact of it makes it known anew."""
+        self._repositories.forget(repository)
 
     # --- audit, guards, summary
 

@@ -98,6 +98,7 @@ _REST = (
     "door",
     "held_until",
     "heard",
+    "retired_at",
 )
 
 
@@ -307,10 +308,12 @@ class Headers:
             if stored.get(s.NONCE) != mine[s.NONCE]:  # else its answer was lost and it was sent again
                 raise
 
-    def of_repository(self, repository: Repository) -> Iterator[Header]:
-        values = {":pk": {"S": repository_pk(repository)}, ":images": {"S": "IMAGE#"}}
-        for item in self._dynamo.query(f"{s.PK} = :pk AND begins_with({s.SK}, :images)", values):
-            yield read_header_item(item)
+    def of_repository(self, repository: Repository, after: str = "") -> Iterator[Header]:
+        start = f"IMAGE#{after}"
+        values = {":pk": {"S": repository_pk(repository)}, ":from": {"S": start}, ":to": {"S": "IMAGE#~"}}
+        for item in self._dynamo.query(f"{s.PK} = :pk AND {s.SK} BETWEEN :from AND :to", values):
+            if item[s.SK]["S"] != start:
+                yield read_header_item(item)
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
         values = {":pk": {"S": due_pk(shard)}, ":before": {"S": due_sk(before)}}

@@ -179,6 +179,10 @@ class Repositories:
             self.keep(repository, {})
             self._introduced.add(repository)
 
+    def forget(self, repository: Repository) -> None:
+        self._dynamo.delete_many([repository_key(repository)])
+        self._introduced.discard(repository)
+
     def _put(self, repository: Repository, stored: Item | None, new: Mapping[str, object]) -> None:
         if stored is not None:
             self._dynamo.update(repository_key(repository), **update_of(new))

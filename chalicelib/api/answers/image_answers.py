@@ -204,7 +204,8 @@ class HoldAnswer(msgspec.Struct, frozen=True):
 
 
 class ImageAnswer(msgspec.Struct, frozen=True):
-    """All that is known of one image, its findings apart. `exists` false: deleted, or its push is not known yet.
+    """All that is known of one image, its findings apart. `exists` false: deleted, its push is not known yet, or its
+    registry was retired (`retired_at`).
 
     `counts` null: no complete scan yet, or an index, which has no findings of its own (its `scan` is the weakest of its
     images' scans). `worst` is the worst heard of, even so. `actions`: the last 100, newest first. `enforcement` is
@@ -220,6 +221,7 @@ class ImageAnswer(msgspec.Struct, frozen=True):
     kind: Kind
     kind_read: bool
     exists: bool
+    retired_at: Moment | None
     pushed_at: Moment | None
     size_bytes: int | None
     media_type: str | None

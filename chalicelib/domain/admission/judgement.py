@@ -281,7 +281,8 @@ def _said(judged: AdmissionJudgement, policy: Policy, now: datetime) -> _Said:
         remedy = f"; if it is in ECR: lazaretto reconcile --repository {asked.name.home.name}"
         return _Said(f"{asked.shown} is unknown: it was never judged", but, remedy=remedy)
     if not header.exists:
-        return _Said(f"{asked.shown} was deleted from ECR, as far as is known", but)
+        gone = "is of a registry that is retired" if header.is_retired else "was deleted from ECR, as far as is known"
+        return _Said(f"{asked.shown} {gone}", but)
     what = f"{asked.shown} is {header.decision}: {_why(header)}"
     if header.decision is Decision.ALLOW:
         return _Said()

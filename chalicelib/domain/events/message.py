@@ -267,7 +267,7 @@ def named(delivery: Delivery) -> dict[str, str]:
     """What a log line says of a message, never findings, texts or parameters of calls: `message_id` and `kind`;
     `event_id` (EventBridge's) of an AWS event; `image`, or `repository`; `sweep` and `effect` where it has one."""
     body = delivery.body
-    place = _place(body)
+    place = place_of(body)
     names = {
         "message_id": delivery.message_id,
         "kind": type(body).__name__,
@@ -280,7 +280,7 @@ def named(delivery: Delivery) -> dict[str, str]:
     return {name: str(value) for name, value in names.items() if value is not None}
 
 
-def _place(body: object) -> ImageRef | Repository | None:
+def place_of(body: object) -> ImageRef | Repository | None:
     """The image it is about, else the repository."""
     match body:
         case FindingChanged(row=row):

@@ -179,6 +179,13 @@ class NotifyExpired(OwnMessage, frozen=True, tag="tell-expired"):
     expired: tuple[Expired, ...]
 
 
+class RetireRegistry(OwnMessage, frozen=True, tag="retire-registry"):
+    """Retire the images of a registry: go on where what is stored of its retirement ends."""
+
+    account: str
+    region: str
+
+
 SweepMessage = (
     PlanSweep
     | SweepRepository
@@ -188,6 +195,7 @@ SweepMessage = (
     | ReplicationCheck
     | TakeImages
     | NotifyExpired
+    | RetireRegistry
 )
 
 

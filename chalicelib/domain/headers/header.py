@@ -137,8 +137,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     image in private repositories, of a private one in public ones. `heard`: what a public image knows of those, in
     their order; one that is lacking was not looked at yet. `kind_read`: `kind` is what the manifest says, else
     the media type alone; `unreadable`: `Manifest.unreadable`. `closing_at`: when its verdict first closed the doors,
-    whatever it says by now; `door`: how the door of a cluster stands to it, once it had to refuse it. `newer`: fields
-    of a later version, which wrote the header while both were at work; they are put back as they came.
+    whatever it says by now; `door`: how the door of a cluster stands to it, once it had to refuse it. `retired_at`: its
+    registry is not watched since then, so that it does not exist for us. `newer`: fields of a later version, which
+    wrote the header while both were at work; they are put back as they came.
     """
 
     ref: ImageRef
@@ -191,6 +192,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     door: Door | None = None
     held_until: datetime | None = None
     heard: tuple[Twin, ...] = ()
+    retired_at: datetime | None = None
     newer: tuple[object, ...] = ()
 
     @property
@@ -223,6 +225,11 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     def present(self) -> bool:
         """Whether it is still decided about: it exists, or its repository still denies pulls because of it."""
         return self.exists or self.denied
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether its registry is retired, and no push was heard since it is watched again."""
+        return self.retired_at is not None and not self.exists
 
     def readable(self, scan: Scan) -> Scan:
         """What a scan of the image is worth: a complete one of layers that no scanner reads has found nothing."""

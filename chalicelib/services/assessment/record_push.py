@@ -125,7 +125,7 @@ def _pushed(
             if not known.exists and known.existence_at is not None:
                 pushed_at = (detail and detail.pushed_at) or event.time
                 known = begin_anew(msgspec.structs.replace(known, pushed_at=pushed_at), pushed_at)
-            known = msgspec.structs.replace(known, exists=True, existence_at=event.time)
+            known = msgspec.structs.replace(known, exists=True, existence_at=event.time, retired_at=None)
         if move is not None:
             known = with_tag(known, move.tag, move.digest == event.ref.digest)
         return known if signed is None else with_signature(known, signed)

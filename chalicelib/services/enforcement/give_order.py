@@ -374,10 +374,14 @@ def checked(reason: str) -> str:
 
 
 def known(ref: ImageRef, context: Context) -> Header:
-    """Raises NotFoundError."""
+    """Raises NotFoundError; ConflictError for an image of a registry that is retired."""
     stored = context.table.read_headers([ref]).get(ref)
     if stored is None:
         raise NotFoundError(f"the image {ref} is unknown here")
+    if stored.header.is_retired:
+        raise ConflictError(
+            f"the registry of {ref} is retired: name it in the parameter Registries (LAZARETTO_REGISTRIES) to watch it"
+        )
     return stored.header
 
 

@@ -32,6 +32,7 @@ from chalicelib.domain.events.sweep_message import (
     NotifyExpired,
     PlanSweep,
     ReplicationCheck,
+    RetireRegistry,
     Sweep,
     SweepRepository,
 )
@@ -52,6 +53,7 @@ from chalicelib.services.reconcile.mark_registry_stale import LASTING_ATTEMPTS, 
 from chalicelib.services.reconcile.notify_initial_backfill import notify_initial_backfill
 from chalicelib.services.reconcile.plan_sweep import plan_public, plan_sweep, send_plan
 from chalicelib.services.reconcile.reconcile_registry import reconcile_registry
+from chalicelib.services.reconcile.retire_registry import retire_registry
 from chalicelib.services.replication.check_replica import check_replica
 from chalicelib.services.replication.check_replication import check_replication
 from chalicelib.services.retention.enforce_retention import enforce_retention
@@ -103,6 +105,7 @@ PUT_BACK = (
     | InitialBackfill
     | MatchSameDigest
     | NotifyExpired
+    | RetireRegistry
 )
 """What is put back when it only needs time."""
 LEFT_TO_THE_CLOCK = Due | PolicyRollout | WatchDenies | WatchWaivers
@@ -169,6 +172,8 @@ def _run(delivery: Delivery, context: Context) -> None:
             match_same_digest(matched, context)
         case ReplicationCheck() as check:
             check_replica(check, context, receives=delivery.receives)
+        case RetireRegistry() as retiring:
+            retire_registry(retiring, context)
         case NotifyExpired() as expired:
             notify_lifecycle_run(expired, context)
         case InitialBackfill() as filled:

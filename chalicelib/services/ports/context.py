@@ -20,6 +20,7 @@ from chalicelib.domain.images.image import ImageRef
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.waiver import Waiver
+from chalicelib.domain.reconcile.retirement import Retirement
 from chalicelib.domain.waivers.alert import Notice
 from chalicelib.domain.waivers.change import WaiverChange
 from chalicelib.domain.whatif.report import Job, ShardPart
@@ -183,6 +184,23 @@ class Waivers(Protocol):
         """One that is over; nothing where it was given anew."""
 
 
+class Retirements(Protocol):
+    """The registries that were retired and are not watched again, with how far each is. Read consistently."""
+
+    def all(self) -> Sequence[Retirement]: ...
+
+    def recent(self) -> Sequence[Retirement]:
+        """The same, at most a minute old, or as last read while the table does not answer."""
+
+    def get(self, account: str, region: str) -> Retirement | None: ...
+
+    def put(self, retirement: Retirement) -> Retirement:
+        """As `revision + 1` on condition of `revision` (0: absent), and returns it so. Raises ConflictError."""
+
+    def drop(self, retirement: Retirement) -> None:
+        """It is watched again."""
+
+
 class Clock(Protocol):
     def now(self) -> datetime: ...
 
@@ -229,6 +247,8 @@ class Context(Protocol):
     def posture(self) -> GatheredPosture: ...
     @property
     def legal_holds(self) -> LegalHolds: ...
+    @property
+    def retirements(self) -> Retirements: ...
     @property
     def admissions(self) -> Admissions: ...
 

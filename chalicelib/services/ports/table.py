@@ -295,8 +295,11 @@ class Table(Protocol):
     def store_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Merges facts into the repository item (`created_at`, `deleted_at`, `scan_frequency`, …)."""
 
-    def headers_of(self, repository: Repository) -> Iterator[Header]:
-        """All headers of a repository, page by page; read eventually consistent."""
+    def headers_of(self, repository: Repository, after: str = "") -> Iterator[Header]:
+        """All headers of a repository, by digest, page by page, those behind `after`; read eventually consistent."""
+
+    def forget_repository(self, repository: Repository) -> None:
+        """Drops its item: it is listed no more, and denies no pulls. What else is stored of it stays."""
 
     def record_action(self, record: ActionRecord) -> bool:
         """Appends to the chain of its image or subject in one transaction. False: this effect was recorded before.

@@ -39,6 +39,8 @@ def mirror_quarantine(
     if here is None or "verdict" not in rules.policy.replication.check:
         return None
     there = header_of(replica.copy, context.table)
+    if there is not None and there.is_retired:
+        return None
     ours = there is not None and is_mirrored(there)
     if not _is_closed(here, rules, context):
         return _take_back(there, here, context) if there is not None and ours and here.exists else None

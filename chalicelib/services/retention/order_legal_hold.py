@@ -9,8 +9,7 @@ from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.retention.legal_hold import LegalHold
 from chalicelib.errors import ConflictError, NotFoundError, ParameterError
-from chalicelib.services.enforcement.give_order import checked
-from chalicelib.services.ports.answers import header_of
+from chalicelib.services.enforcement.give_order import checked, known
 from chalicelib.services.ports.context import Context
 
 
@@ -19,18 +18,16 @@ def order_legal_hold(
 ) -> LegalHold:
     """`digest` None: on the whole repository, also on images that are pushed later. One that stands is left as it is.
 
-    Recorded before it is put: cut off in between, it is asked for again. Raises NotFoundError, ParameterError (no
-    reason, a public registry).
+    Recorded before it is put: cut off in between, it is asked for again. Raises NotFoundError, ConflictError (a
+    retired registry), ParameterError (no reason, a public registry).
     """
     reason = checked(reason)
     if repository.public:
         raise ParameterError("registry", "retention takes nothing from ECR Public, so that nothing is held there")
-    if digest is None:
-        known = context.queries.repository(repository) is not None
-    else:
-        known = header_of(repository.image(digest), context.table) is not None
-    if not known:
-        raise NotFoundError(f"{repository.image(digest) if digest else repository.path} is unknown here")
+    if digest is not None:
+        known(repository.image(digest), context)
+    elif context.queries.repository(repository) is None:
+        raise NotFoundError(f"{repository.path} is unknown here")
     former = _standing(repository, digest, context)
     if former is not None:
         return former

@@ -156,6 +156,7 @@ def full_header() -> Header:
                 ended=EndedWaivers(("w-1",), VerdictSummary(Decision.ALLOW)),
             ),
         ),
+        retired_at=NOW,
         newer=("of a later version", 7),
     )
 
@@ -272,6 +273,7 @@ class TestHeaders:
         put(table, image(9, where=ref(9, repository="team/api-2")))
         table.move_tag(home(), "latest", digest(1), NOW)
         assert [h.ref for h in table.headers_of(home())] == [ref(0), ref(1), ref(2)]
+        assert [h.ref for h in table.headers_of(home(), ref(0).digest)] == [ref(1), ref(2)]
 
     def test_a_mark_on_an_unknown_image_makes_a_header_that_does_not_exist(self, table: Table) -> None:
         table.mark_refresh(ref(1), 0, NOW + timedelta(minutes=1))
@@ -435,6 +437,15 @@ class TestRepositories:
         table.store_repository(home(), {"created_at": NOW, "scan_frequency": "CONTINUOUS_SCAN"})
         table.store_repository(home(), {"created_at": NOW, "scan_frequency": "CONTINUOUS_SCAN"})
         table.store_repository(home(), {})
+
+    def test_one_that_is_forgotten_denies_no_pulls_and_is_known_anew_by_the_next_fact(self, table: Table) -> None:
+        table.change_denied(home(), lambda denied: denied.with_digest(ref(1).digest))
+        table.forget_repository(home())
+        assert list(table.denying()) == []
+        assert table.read_denied(home()).digests == ()
+        table.forget_repository(home())
+        table.store_repository(home(), {"created_at": NOW})
+        assert table.read_denied(home()).digests == ()
 
     def test_versions_are_0_until_something_is_stored(self, table: Table) -> None:
         assert table.read_versions() == (0, 0)

@@ -13,6 +13,7 @@ from chalicelib.domain.events.sweep_message import ReplicationCheck
 from chalicelib.domain.headers.pending_action import ActionType, Deferred, Hold, Holding, Order, PendingAct
 from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.reconcile.retirement import retired
 from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import ConflictError
 from chalicelib.local.aws.deployment import ACCOUNT
@@ -283,3 +284,25 @@ def test_a_source_that_closes_or_opens_has_its_copies_looked_at_at_once(estate: 
     assert (message.ref, delay) == (ref, 0)
     estate.take(message)
     assert mirrors(estate, copy) == ({HOME.region} if to is Decision.QUARANTINE else set())
+
+
+def test_a_source_whose_registry_is_retired_is_gone_and_has_not_opened(estate: Estate) -> None:
+    """Its order ended with the registry: a check that comes late takes no copy's order back."""
+    ref = estate.push(1, "v1")
+    copy = at(NEAR).image(ref.digest)
+    estate.scan_copies(ref)
+    estate.judged(copy, Decision.ALLOW)
+    estate.change_policy(history_days=30, notify=[{"channel": "slack"}])
+    estate.judged(ref, Decision.ALLOW, order=Order(ActionType.QUARANTINE, "ann", "a drill", estate.moment))
+    estate.later(60).sweep()
+    assert mirrors(estate, copy) == {HOME.region}
+    estate.stored.put_header(retired(estate.header(ref), estate.moment))
+    estate.check(ref, estate.moment)
+    estate.later(60).sweep()
+    decided(estate, copy)
+    assert mirrors(estate, copy) == {HOME.region}
+    estate.later(31 * DAY)
+    decided(estate, copy)
+    assert estate.order_on(copy) is None
+    (ended,) = (e for e in estate.header(copy).pending if getattr(e, "ends", None))
+    assert ended.said.startswith("the quarantine as a copy has ended, because since long no look has found")

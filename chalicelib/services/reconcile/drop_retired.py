@@ -1,0 +1,59 @@
+"""Leave alone what is heard of a retired registry, and be told that it is watched again.
+
+Each function that takes messages asks before it handles them. What is left alone has its line in the log and counts as
+ignored: an event that comes late, an act that was on its way, a part of a sweep. A registry that settings name is
+watched, whatever is stored: its first sweep ends the retirement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
+from chalicelib.domain.events.message import Delivery, Metric, Outcome
+from chalicelib.domain.events.sweep_message import PlanSweep
+from chalicelib.domain.headers.pending_action import SYSTEM
+from chalicelib.domain.reconcile.retirement import Retirement
+from chalicelib.services.ports.context import Context
+
+
+def drop_retired(deliveries: Sequence[Delivery], context: Context, *, fresh: bool = False) -> list[Delivery]:
+    """Returns those that are to be handled. `fresh`: by what is stored now, not a minute ago: an act is never done
+    after it. Raises TransientError."""
+    known = context.retirements.all() if fresh else context.retirements.recent()
+    if not known:
+        return list(deliveries)
+    left, ignored = list[Delivery](), 0
+    for delivery in deliveries:
+        one = next((one for one in known if one.is_meant(delivery.body)), None)
+        if one is not None and one.place in context.registries:
+            if isinstance(delivery.body, PlanSweep):
+                _watch_again(one, context)
+            one = None
+        if one is None:
+            left.append(delivery)
+            continue
+        with context.journal.handling(delivery):
+            context.journal.note(delivery, Outcome.IGNORED, f"its registry {one.name} is retired")
+        ignored += 1
+    if ignored:
+        context.journal.count(Metric.MESSAGES_IGNORED, ignored)
+    return left
+
+
+def _watch_again(retirement: Retirement, context: Context) -> None:
+    """Recorded before it is dropped: cut off in between, the next sweep does it again."""
+    now = context.clock.now()
+    context.table.record_action(
+        ActionRecord(
+            ref=None,
+            subject=retirement.subject,
+            effect=ActionKind.REGISTRY_WATCHED,
+            wanted_at=retirement.at,
+            kind=ActionKind.REGISTRY_WATCHED,
+            actor=SYSTEM,
+            reason="the settings name it again: a sweep takes its images up",
+            at=now,
+        )
+    )
+    context.retirements.drop(retirement)
