@@ -115,6 +115,52 @@ def replicated(copy: ImageRef, tag: str | None, source: Repository, result: str,
     return _event("aws.ecr", "ECR Replication Action", copy.home, at, [copy.home.arn], detail)
 
 
+def pulled_through(
+    home: Repository,
+    tag: str,
+    rule: Mapping[str, Any],
+    digest: str | None,
+    failure: tuple[str, str] | None,
+    at: datetime,
+) -> Event:
+    """`rule`: as ECR describes it. `failure`: code and reason."""
+    code, reason = failure or (None, None)
+    detail = {
+        "rule-version": "1",
+        "sync-status": "SUCCESS" if failure is None else "FAILED",
+        "ecr-repository-prefix": rule["ecrRepositoryPrefix"],
+        "repository-name": home.name,
+        "upstream-registry-url": rule["upstreamRegistryUrl"],
+        "image-tag": tag,
+        "image-digest": digest,
+        "failure-code": code,
+        "failure-reason": reason,
+    }
+    return _event("aws.ecr", "ECR Pull Through Cache Action", home, at, [home.arn], detail)
+
+
+def lifecycle_ran(
+    home: Repository, rules: Sequence[Mapping[str, Any]], images: Sequence[Mapping[str, Any]], at: datetime
+) -> Event:
+    """As CloudTrail tells of a run of a lifecycle policy. `rules`: those of the policy; `images`: what they took."""
+    detail = {
+        "eventVersion": "1.11",
+        "userIdentity": {"accountId": home.registry, "invokedBy": "AWS Internal"},
+        "eventTime": iso(at),
+        "eventSource": "ecr.amazonaws.com",
+        "eventName": "PolicyExecutionEvent",
+        "awsRegion": home.region,
+        "eventType": "AwsServiceEvent",
+        "serviceEventDetails": {
+            "repositoryName": home.name,
+            "lifecycleEventPolicy": {"lifecycleEventRules": list(rules)},
+            "lifecycleEventImageActions": list(images),
+            "lifecycleEventFailureDetails": [],
+        },
+    }
+    return _event("aws.ecr", "AWS Service Event via CloudTrail", home, at, [home.arn], detail)
+
+
 def repository_created(home: Repository, actor: str, at: datetime) -> Event:
     detail = {
         "eventVersion": "1.08",

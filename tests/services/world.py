@@ -247,6 +247,11 @@ class World:
     def _manifest(self, ref: ImageRef) -> Manifest:
         return self.manifests.get(ref) or Manifest(Kind.IMAGE, "application/vnd.oci.image.manifest.v1+json")
 
+    def repository(self, repository: Repository) -> RepositoryRow | None:
+        turn("repository")
+        facts = self.stored.repositories.get(repository)
+        return None if facts is None else RepositoryRow(repository, dict(facts))
+
     def actions(self, chain: Chain) -> Any:
         turn("actions")
         return self.audit.of_chain(chain)

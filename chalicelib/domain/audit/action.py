@@ -68,8 +68,8 @@ class ActionKind(StrEnum):
     """The kinds of record that the audit log holds: links of hash chains cover them, none is ever renamed.
 
     `QUARANTINE_FAILED`: AWS refused it. `WOULD_QUARANTINE`: the policy only observes. `EXPIRE` is recorded before an
-    image is deleted, `EXPIRE_FAILED` after it when the image was not. `EXPIRED_BY_ECR`: ECR's own lifecycle policy
-    deleted it. `FILLED`: the first sweep was told of. `UNREACHABLE`: a registry cannot be listed. `ORDER_ENDED`: a
+    image is deleted, `EXPIRE_FAILED` after it when the image was not. `EXPIRED_BY_ECR`, `ARCHIVED_BY_ECR`: ECR's own
+    lifecycle policy did it. `FILLED`: the first sweep was told of. `UNREACHABLE`: a registry cannot be listed. `ORDER_ENDED`: a
     release has ended by itself, or an order with its registry. `ORDER_REFUSED`: an order that was recorded, and not
     given. `REGISTRY_RETIRED`: all images of a registry were given up. `REGISTRY_WATCHED`: it is watched again.
     """
@@ -110,6 +110,7 @@ class ActionKind(StrEnum):
     RETENTION_STOPPED = "RETENTION_STOPPED"
     RETENTION_FAILED = "RETENTION_FAILED"
     EXPIRED_BY_ECR = "EXPIRED_BY_ECR"
+    ARCHIVED_BY_ECR = "ARCHIVED_BY_ECR"
     LIFECYCLE_WRITTEN = "LIFECYCLE_WRITTEN"
     LEGAL_HOLD = "LEGAL_HOLD"
     LEGAL_HOLD_ENDED = "LEGAL_HOLD_ENDED"

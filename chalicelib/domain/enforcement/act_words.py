@@ -14,6 +14,7 @@ from chalicelib.domain.images.verdict import Decision
 
 LONGEST = 300
 GIVEN_UP = "begun, and given up: by its end it was no longer to be done"
+BY_ANOTHER = "archived already, by no quarantine of Lazaretto"
 _DONE = {
     ActionType.QUARANTINE: "quarantined",
     ActionType.RELEASE: "released",
@@ -100,7 +101,7 @@ def left_alone_words(header: Header, desired: DesiredState) -> tuple[str, ...]:
     if not is_left_alone(header):
         return ()
     if header.storage is StorageStatus.ARCHIVED:
-        return ("It is archived, and not by Lazaretto: it cannot be pulled.",)
+        return (f"It is {BY_ANOTHER}: it cannot be pulled.",)
     return () if desired.quarantine else (f"Not quarantined: {sanitize(desired.why, LONGEST)}.",)
 
 
@@ -140,4 +141,5 @@ def _outcomes(header: Header) -> Iterator[str]:
     for act in header.acts:
         yield f"to {_WISHED[act.kind]}: {'on its way' if act.held is None else _HELD[act.held.why]}"
     if is_left_alone(header):
-        yield "not quarantined: exempt, released by a person, or needed by an index"
+        other = header.storage is StorageStatus.ARCHIVED
+        yield BY_ANOTHER if other else "not quarantined: exempt, released by a person, or needed by an index"

@@ -167,8 +167,13 @@ def is_archived_by_us(header: Header) -> bool:
     return header.activated_at is None or header.activated_at < order.at
 
 
+RESTORED_SINCE = timedelta(minutes=15)
+"""More than the clocks of ECR and of a worker may differ by."""
+
+
 def settled_hold(header: Header, desired: DesiredState) -> Hold | None:
-    """The hold as it stands: a deletion ends it, and so does a restore where it is not wanted any more.
+    """The hold as it stands: a deletion ends it, and so does a restore where it is not wanted any more. What was
+    restored since and is archived all the same was archived by another: a lifecycle policy, say.
 
     Events arrive late: a deletion of before the act ends nothing, because the act found the image there. The push that
     followed may arrive after it.
@@ -178,6 +183,10 @@ def settled_hold(header: Header, desired: DesiredState) -> Hold | None:
         return None
     if not header.exists:
         return hold if header.existence_at is not None and header.existence_at < hold.at else None
+    restored_at = header.activated_at
+    again = restored_at is not None and restored_at > hold.at + RESTORED_SINCE
+    if again and header.storage is StorageStatus.ARCHIVED:
+        return None
     return hold if desired.quarantine or not _is_over(header) else None
 
 

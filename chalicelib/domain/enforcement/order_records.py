@@ -16,6 +16,7 @@ from chalicelib.domain.images.text import sanitize
 
 ORDERS = frozenset({ActionKind.ORDER_QUARANTINE, ActionKind.ORDER_RELEASE, ActionKind.ORDER_TAKEN_BACK})
 _ACTS = frozenset(kind for kind in ActionType if kind.acts)
+_ARCHIVES = frozenset({ActionKind.ARCHIVE, ActionKind.ARCHIVE_FAILED, ActionKind.ARCHIVED_BY_ECR})
 _LONGEST = 200
 
 
@@ -36,9 +37,15 @@ def last_order(records: Sequence[ActionRecord]) -> ActionRecord | None:
 
 def archived_by_retention(header: Header, records: Sequence[ActionRecord]) -> ActionRecord | None:
     """The record of retention that says why the image is archived; None: it is not, or by another than retention."""
+    record = archived_by(header, records)
+    return record if record is not None and record.kind == ActionKind.ARCHIVE else None
+
+
+def archived_by(header: Header, records: Sequence[ActionRecord]) -> ActionRecord | None:
+    """The record of retention, or of ECR's own lifecycle policy, that says why; None: it is not, or by another."""
     if header.storage is not StorageStatus.ARCHIVED or header.hold is not None:
         return None
-    last = next((r for r in reversed(records) if r.kind in (ActionKind.ARCHIVE, ActionKind.ARCHIVE_FAILED)), None)
+    last = next((r for r in reversed(records) if r.kind in _ARCHIVES), None)
     if last is None or last.kind == ActionKind.ARCHIVE_FAILED:
         return None
     restored_since = header.activated_at is not None and header.activated_at > last.at
@@ -85,7 +92,7 @@ def _acts_since(
     number = int(rest.partition("-")[0] or 0) if rest.partition("-")[0].isdecimal() else 0
     seen = f"{kind}#{number}" if rest.endswith("DONE") else ""
     since = [r for r in records if r.kind in _ACTS and r.effect != seen and _number(r) >= number]
-    archive = archived_by_retention(header, records)
+    archive = archived_by(header, records)
     for record in (*since, *(() if archive is None else (archive,))):
         why = sanitize(record.reason, _LONGEST)
         yield f"{record.kind} by {record.actor} at {record.at:%Y-%m-%d %H:%M} UTC: {why}"

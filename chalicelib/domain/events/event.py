@@ -105,7 +105,8 @@ class ScanResourceChanged(msgspec.Struct, frozen=True, tag=True):
 
 
 class PulledThrough(msgspec.Struct, frozen=True, tag=True):
-    """`ECR Pull Through Cache Action`. `ref` is None where the event names no digest (a failed sync)."""
+    """`ECR Pull Through Cache Action`. `ref` is None where the event names no digest (a failed sync). `upstream`: the
+    host of the registry; `prefix`: of the cache rule."""
 
     repository: Repository
     status: str
@@ -116,6 +117,11 @@ class PulledThrough(msgspec.Struct, frozen=True, tag=True):
     upstream: str | None = None
     failure_code: str | None = None
     failure_reason: str | None = None
+    prefix: str | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == "SUCCESS"
 
 
 class NamedImage(msgspec.Struct, frozen=True):
@@ -151,11 +157,18 @@ class ApiCall(msgspec.Struct, frozen=True, tag=True):
     public: bool = False
 
 
-class LifecycleExpiry(msgspec.Struct, frozen=True):
+EXPIRE = "expire"
+
+
+class LifecycleImage(msgspec.Struct, frozen=True):
+    """One image that a run took. `action`: of the rule that did, in lower case (EXPIRE; of one that archives it is not
+    published); None: the event does not say it."""
+
     digest: str
     tags: tuple[str, ...] = ()
     rule_priority: int | None = None
     pushed_at: datetime | None = None
+    action: str | None = None
 
 
 class LifecycleRan(msgspec.Struct, frozen=True, tag=True):
@@ -163,7 +176,7 @@ class LifecycleRan(msgspec.Struct, frozen=True, tag=True):
 
     repository: Repository
     dry_run: bool
-    expiries: tuple[LifecycleExpiry, ...]
+    images: tuple[LifecycleImage, ...]
     time: datetime
     event_id: str
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import msgspec
 
-from chalicelib.domain.events.event import LifecycleExpiry
+from chalicelib.domain.events.event import LifecycleImage
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageRef, InUse, InUseState, Manifest, Repository
@@ -161,7 +161,8 @@ MOST_IN_A_MESSAGE = 100
 
 
 class Expired(msgspec.Struct, frozen=True):
-    """One image that is gone. `evidence`: it was quarantined, or to be; `relatives`: its indexes and its images."""
+    """One image that is gone, or archived. `evidence`: it was quarantined, or to be; `relatives`: its indexes and its
+    images."""
 
     digest: str
     tags: tuple[str, ...] = ()
@@ -171,12 +172,14 @@ class Expired(msgspec.Struct, frozen=True):
 
 
 class NotifyExpired(OwnMessage, frozen=True, tag="tell-expired"):
-    """Tell people which of these images run, or were evidence: in the queue `sweeps`, where channels can be reached."""
+    """Tell people which of these images run, or were evidence: in the queue `sweeps`, where channels can be reached.
+    `archived`: they are not gone, and none was evidence that is."""
 
     repository: Repository
     time: datetime
     event_id: str
     expired: tuple[Expired, ...]
+    archived: bool = False
 
 
 class RetireRegistry(OwnMessage, frozen=True, tag="retire-registry"):
@@ -199,7 +202,7 @@ SweepMessage = (
 )
 
 
-def expired_image(expiry: LifecycleExpiry, header: Header | None) -> Expired:
+def expired_image(expiry: LifecycleImage, header: Header | None) -> Expired:
     """`header`: as it was before this was recorded, perhaps after the deletion itself was heard, which ends a hold."""
     if header is None:
         return Expired(expiry.digest, expiry.tags, expiry.rule_priority)
@@ -210,15 +213,16 @@ def expired_image(expiry: LifecycleExpiry, header: Header | None) -> Expired:
     return Expired(expiry.digest, tuple(dict.fromkeys(tags)), expiry.rule_priority, evidence, relatives)
 
 
-def expiry_words(expiry: LifecycleExpiry) -> str:
-    """Why an image is gone, for the audit log."""
+def expiry_words(expiry: LifecycleImage, *, archived: bool = False) -> str:
+    """Why an image is gone, or archived, for the audit log."""
     rule = f"rule {expiry.rule_priority} of " if expiry.rule_priority is not None else ""
-    return f"{rule}the repository's own lifecycle policy expired it"
+    return f"{rule}the repository's own lifecycle policy {'archived' if archived else 'expired'} it"
 
 
-def lines_of(expired: Sequence[Expired], uses: Sequence[InUse]) -> tuple[str, ...]:
-    """Of those that people must know of; what runs first."""
-    told = (pair for pair in zip(expired, uses, strict=True) if pair[0].evidence or pair[1].state is not InUseState.NO)
+def lines_of(expired: Sequence[Expired], uses: Sequence[InUse], *, archived: bool = False) -> tuple[str, ...]:
+    """Of those that people must know of; what runs first. `archived`: evidence is still there."""
+    some = [msgspec.structs.replace(one, evidence=one.evidence and not archived) for one in expired]
+    told = (pair for pair in zip(some, uses, strict=True) if pair[0].evidence or pair[1].state is not InUseState.NO)
     lines = ((use.state is not InUseState.YES, _line(one, use)) for one, use in told)
     return tuple(line for _, line in sorted(lines))
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.audit.action import ActionRecord
+from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.past_quarantine import PastQuarantine
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import PullFailureCause, read_refusal
@@ -42,7 +42,7 @@ class Evidence(msgspec.Struct, frozen=True):
     `denied`: the images because of which we deny all pulls from the repository. `look` None: the registry was not
     asked. `role`: by which it was pulled, as far as it could be told. `action_ids`: of our acts that are behind it.
     `past`: a quarantine of ours that is over by now, where nothing else explains the failure. `retained`: of what is
-    archived, the record of our retention that did it.
+    archived, the record of our retention, or of ECR's lifecycle policy, that did it.
     """
 
     failed: FailedPull
@@ -103,6 +103,11 @@ class Evidence(msgspec.Struct, frozen=True):
             return None
         known = [header.storage for header in self.headers if header.exists]
         return next((storage for storage in known if storage is not StorageStatus.ACTIVE), next(iter(known), None))
+
+    @property
+    def is_retained(self) -> bool:
+        """Whether our retention archived it: a release restores it."""
+        return self.retained is not None and self.retained.kind == ActionKind.ARCHIVE
 
     @property
     def is_open(self) -> bool:

@@ -245,18 +245,18 @@ def _deny_advice(evidence: Evidence) -> Iterator[str]:
 
 def _archived(evidence: Evidence) -> tuple[str, tuple[str, ...]]:
     record, other = evidence.retained, "Or deploy an image that is not archived."
-    if record is not None:
+    if record is not None and evidence.is_retained:
         release = f"{_command('release', str(record.ref))} --reason WHY"
         return (
             f"Retention archived it at {_time(record.at)} (action {action_id(record)}): "
             f"{sanitize(record.reason, MAX_REASON)}.",
             (f"Restore it: {release} ({RESTORED_WITHIN})", other),
         )
-    command = restore_command(_archived_ref(evidence))
-    return (
-        "It is archived in ECR, and no quarantine of Lazaretto's is behind that: a lifecycle rule or a person did it.",
-        (f"Restore it: {command} ({RESTORED_WITHIN})", other),
-    )
+    ref, who = _archived_ref(evidence), "a lifecycle rule or a person did it"
+    if record is not None and record.ref is not None:
+        ref, who = record.ref, f"{sanitize(record.reason, MAX_REASON)}, at {_time(record.wanted_at)}"
+    text = f"It is archived in ECR, and no quarantine of Lazaretto's is behind that: {who}."
+    return text, (f"Restore it: {restore_command(ref)} ({RESTORED_WITHIN})", other)
 
 
 def _archived_ref(evidence: Evidence) -> ImageRef:
@@ -329,7 +329,7 @@ def _besides(cause: PullFailureCause, evidence: Evidence) -> Iterator[str]:
         yield ended_words(evidence.past, _which_of(evidence.past.ref, evidence))
     if cause is not PullFailureCause.DENY and evidence.denied:
         yield f"Besides, Lazaretto denies all pulls from {evidence.failed.pulled.home.name} by the repository's policy."
-    by_another = cause is PullFailureCause.ARCHIVED and evidence.retained is None
+    by_another = cause is PullFailureCause.ARCHIVED and not evidence.is_retained
     if by_another and header is not None and header.decision is Decision.QUARANTINE:
         yield "Its verdict is QUARANTINE: restored, it would be taken away again."
     if header is not None and header.kind is Kind.ARTIFACT:

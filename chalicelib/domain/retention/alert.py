@@ -47,18 +47,26 @@ def compose_failed_alert(plan: RetentionPlan, failed: Mapping[str, str], now: da
     )
 
 
-def compose_lifecycle_alert(repository: Repository, lines: Sequence[str], now: datetime) -> Alert:
-    """ECR's own lifecycle policy expired what runs or is evidence. `lines`: one an image."""
-    name = repository.name
+def compose_lifecycle_alert(
+    repository: Repository, lines: Sequence[str], now: datetime, *, archived: bool = False
+) -> Alert:
+    """ECR's own lifecycle policy expired, or archived, what runs or is evidence. `lines`: one an image."""
+    name, back = repository.name, "push the image again under the same digest"
+    title = "ECR expired images that run or are quarantined"
+    if archived:
+        title, back = (
+            "ECR archived images that run or may run",
+            "restore it in ECR (aws ecr update-image-storage-class)",
+        )
     return Alert(
         event=RETENTION,
-        title=f"ECR expired images that run or are quarantined: {sanitize(name, 80)}",
+        title=f"{title}: {sanitize(name, 80)}",
         at=now,
         repository=name,
         notes=some_of([sanitize(line, _LONGEST) for line in lines], NAMED),
         what_to_do=(
             f"See what the native policy takes next: lazaretto retention native {name}",
-            "What runs goes on running, and cannot be pulled any more: push the image again under the same digest.",
+            f"What runs goes on running, and cannot be pulled any more: {back}.",
         ),
     )
 

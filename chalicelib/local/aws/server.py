@@ -41,7 +41,9 @@ from chalicelib.local.aws.regions import TARGET as APP_RUNNER
 from chalicelib.local.aws.regions import AppRunner, LocalEc2
 from chalicelib.local.ecr.answers import ServedEcr
 from chalicelib.local.ecr.ecr import LocalEcr
+from chalicelib.local.ecr.lifecycle import LocalLifecycle
 from chalicelib.local.ecr.public import TARGET, EcrPublic
+from chalicelib.local.ecr.pull_through import LocalCache
 from chalicelib.local.ecr.replication import LocalReplication
 from chalicelib.local.events import Event, LocalClock
 from chalicelib.local.inspector import LocalInspector
@@ -139,6 +141,8 @@ class LocalAws:
             backends.backend = extended
         LocalEcr.listen(self._publish, self.clock, self._restore_takes)
         LocalReplication.reset()
+        LocalCache.reset()
+        LocalLifecycle.due_at = None
         vars(moto_responses)["XFormedAttributePicker"] = QuickPicker
         self._thread = Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), name="local-aws", daemon=True)
         self._thread.start()
@@ -155,12 +159,15 @@ class LocalAws:
             backends.backend = original
         LocalEcr.listen(lambda event: None, LocalClock())
         LocalReplication.reset()
+        LocalCache.reset()
+        LocalLifecycle.due_at = None
 
     def let_time_pass(self) -> None:
-        """Finishes restores and copies that are due by now."""
+        """Finishes restores and copies, and runs lifecycle policies, that are due by now."""
         with self.lock:
             LocalEcr.finish_restores()
             LocalReplication.arrive()
+            LocalLifecycle.run()
 
     def _publish(self, event: Event) -> None:
         self.put_event(event)

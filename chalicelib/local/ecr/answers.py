@@ -13,10 +13,12 @@ from moto.core.responses import ActionResult
 from moto.ecr.exceptions import InvalidParameterException, ScanNotFoundException
 from moto.ecr.models import ecr_backends
 
-from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr
+from chalicelib.local.ecr.ecr import ACTIVE, EcrRefusal, HeldImage, LocalEcr
 from chalicelib.local.ecr.lifecycle import LifecycleAnswers
+from chalicelib.local.ecr.pull_through import MISSING, LocalCache, PullThroughAnswers
 from chalicelib.local.ecr.replication import ReplicationAnswers
 from chalicelib.local.ecr.scans import enhanced_row, enhanced_status
+from chalicelib.local.ecr.template_answers import TemplateAnswers
 from chalicelib.local.inspector import inspector_of
 from chalicelib.local.pages import PlainAnswer, page_of
 
@@ -24,7 +26,7 @@ PAGE = 100
 LONGEST_PAGE = 1000
 
 
-class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers):
+class LocalEcrResponse(LifecycleAnswers, PullThroughAnswers, ReplicationAnswers, TemplateAnswers):
     @property
     def ecr_backend(self) -> LocalEcr:
         """Of the registry in the request, not the caller's."""
@@ -44,12 +46,18 @@ class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers):
         return PlainAnswer({"imageDetails": [describe(i) for i in images], **more})
 
     def batch_get_image(self) -> ActionResult:
-        ecr, name = self.ecr_backend, self._get_param("repositoryName")
+        """By a tag alone also through the pull-through cache."""
+        ecr, name, asked = self.ecr_backend, self._get_param("repositoryName"), self._get_param("imageIds")
+        by_tag = [image_id["imageTag"] for image_id in asked if "imageDigest" not in image_id]
+        missed = {tag: LocalCache.pull(ecr, name, tag) for tag in by_tag}
+        if name not in ecr.repositories and (failure := next(filter(None, missed.values()), None)) is not None:
+            raise EcrRefusal("UnableToGetUpstreamImageException", failure.reason)
         home, images, failures = ecr.home(name), [], []
-        for image_id in self._get_param("imageIds"):
+        for image_id in asked:
             image = ecr.find(home, image_id.get("imageDigest"), image_id.get("imageTag"))
             if image is None or image.status != ACTIVE:
-                failures.append(_failure(image_id, "ImageNotFound", "Requested image not found"))
+                code, reason = missed.get(image_id.get("imageTag")) or MISSING
+                failures.append(_failure(image_id, code, reason))
                 continue
             images.append(_manifest(image, image_id.get("imageTag")))
         return PlainAnswer({"images": images, "failures": failures})
@@ -70,7 +78,7 @@ class LocalEcrResponse(LifecycleAnswers, ReplicationAnswers):
             deleted = ecr.delete(name, image_id)
             gone += deleted
             if not deleted:
-                failures.append(_failure(image_id, "ImageNotFound", "Requested image not found"))
+                failures.append(_failure(image_id, *MISSING))
         return PlainAnswer({"imageIds": gone, "failures": failures})
 
     def update_image_storage_class(self) -> ActionResult:

@@ -21,12 +21,13 @@ from moto.ecr.exceptions import (
     RepositoryNotFoundException,
     ValidationException,
 )
-from moto.ecr.models import ECRBackend, Image, Repository, ecr_backends
+from moto.ecr.models import Image, Repository, ecr_backends
 
 from chalicelib.domain.images.image import CONTAINER_CONFIG_TYPES, INDEX_MEDIA_TYPES, ImageRef
 from chalicelib.domain.images.image import Repository as Home
 from chalicelib.local import events as aws_events
 from chalicelib.local.ecr.scans import scans_begin, scans_end
+from chalicelib.local.ecr.templates import CREATE_ON_PUSH, CreationTemplates
 from chalicelib.local.events import LocalClock
 from chalicelib.parsers.wire.wire import instant
 
@@ -74,7 +75,7 @@ class HeldImage(Image):
         return ImageRef(self.registry_id, self.region, self.repository_name, self.image_digest)
 
 
-class LocalEcr(ECRBackend):
+class LocalEcr(CreationTemplates):
     """The ECR of one account and Region. `publish` takes every event that AWS would send.
 
     All ECRs of this process share `clock`; a restore takes `restore_takes` (AWS: up to 20 minutes).
@@ -93,14 +94,7 @@ class LocalEcr(ECRBackend):
         LocalEcr.publish, LocalEcr.clock, LocalEcr.restore_takes = staticmethod(publish), clock, restore_takes
         LocalEcr.restoring.clear()
 
-    # ---- images and repositories without a push
-
-    def hold_repository(self, name: str) -> Repository:
-        """Takes any name: moto's own check is stricter than ECR's."""
-        if name not in self.repositories:
-            home = Repository(self.account_id, self.region_name, name, None, None, "", "MUTABLE")  # type: ignore[abstract]  # CloudFormation's methods
-            self.repositories[name] = home
-        return self.repositories[name]
+    # ---- images without a push
 
     def hold_image(
         self,
@@ -150,8 +144,9 @@ class LocalEcr(ECRBackend):
 
     def put(self, name: str, manifest: str, tag: str | None, media_type: str | None) -> HeldImage:
         """PutImage: the digest is that of the manifest's bytes, or of the stored image with the same manifest. A push
-        restores an archived image at once."""
-        home = self.home(name)
+        restores an archived image at once, and makes its repository where a template says so."""
+        made = name not in self.repositories and self.template_for(name, CREATE_ON_PUSH) is not None
+        home = self.make_repository(name, CREATE_ON_PUSH) if made else self.home(name)
         body = json.loads(manifest)
         known = next((i for i in home.images if i.image_manifest == manifest), None)
         digest = known.image_digest if known else "sha256:" + hashlib.sha256(manifest.encode()).hexdigest()
@@ -257,6 +252,12 @@ def ecr_of(home: Home) -> LocalEcr:
     backend = ecr_backends[home.registry][home.region]
     assert isinstance(backend, LocalEcr)
     return backend
+
+
+def all_ecrs() -> list[LocalEcr]:
+    """Those that were ever asked."""
+    found = [backend for of_account in ecr_backends.values() for backend in of_account.values()]
+    return [backend for backend in found if isinstance(backend, LocalEcr)]
 
 
 def children_of(manifest: str) -> list[str]:

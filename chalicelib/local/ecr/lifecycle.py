@@ -1,31 +1,79 @@
-"""Lifecycle policies of the local ECR, their previews, and the principals whose pulls leave no pull time.
+"""Lifecycle policies of the local ECR, their previews and runs, and the principals whose pulls leave no pull time.
 
-Policies are stored and previewed, by our own evaluation, and never run. moto knows an older grammar, no previews and no
-exclusions.
+Policies are previewed and run by our own evaluation, all of them once a day: AWS says within 24 hours. moto knows an
+older grammar, no previews, no runs and no exclusions. What CloudTrail records of a rule that archives is not published:
+here it is what an expiry is, by the rule's own word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 
 from moto.core.responses import ActionResult
 from moto.ecr.exceptions import InvalidParameterException, LifecyclePolicyNotFoundException
+from moto.ecr.models import Repository as HeldRepository
 from moto.ecr.responses import ECRResponse
 
-from chalicelib.domain.images.image import StorageStatus
+from chalicelib.domain.images.image import Repository, StorageStatus
 from chalicelib.domain.retention.image import RetainedImage
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct, evaluate_lifecycle_policy
 from chalicelib.domain.retention.lifecycle_policy import parse_lifecycle_policy
 from chalicelib.errors import RefusedPayloadError
-from chalicelib.local.ecr.ecr import EcrRefusal, HeldImage, children_of
+from chalicelib.local import events as aws_events
+from chalicelib.local.ecr.ecr import ARCHIVE, EcrRefusal, HeldImage, LocalEcr, all_ecrs, children_of
 from chalicelib.local.pages import PlainAnswer, page_of
 
 ROWS = 100
 LONGEST_ARN = 200
+RUN_EVERY = timedelta(hours=24)
+IMAGES_IN_AN_EVENT = 9
 NO_PREVIEW = "LifecyclePolicyPreviewNotFoundException"
 _PREVIEW, _EXCLUSIONS = "lifecycle_preview", "pull_time_exclusions"
+
+
+class LocalLifecycle:
+    """Of all ECRs of this process. `due_at`: when their policies run next."""
+
+    due_at: ClassVar[datetime | None] = None
+
+    @staticmethod
+    def run() -> None:
+        """Call it when time has passed. The first call only starts the day."""
+        now = LocalEcr.clock.now()
+        if LocalLifecycle.due_at is None or now >= LocalLifecycle.due_at:
+            runs, LocalLifecycle.due_at = LocalLifecycle.due_at is not None, now + RUN_EVERY
+            homes = [(ecr, home) for ecr in all_ecrs() for home in list(ecr.repositories.values())] if runs else []
+            for ecr, home in homes:
+                if home.lifecycle_policy:
+                    run_policy(ecr, home, now)
+
+
+def run_policy(ecr: LocalEcr, home: HeldRepository, now: datetime) -> None:
+    policy = parse_lifecycle_policy(str(home.lifecycle_policy))
+    there = {image.image_digest: image for image in home.images if isinstance(image, HeldImage)}
+    acts = evaluate_lifecycle_policy(policy, [_retained(image) for image in there.values()], now)
+    taken = [_taken(there[digest], act) for digest, act in acts.items()]
+    for digest, act in acts.items():
+        if act.action == "expire":
+            ecr.delete(home.name, {"imageDigest": digest})
+        else:
+            ecr.change_storage(home.name, {"imageDigest": digest}, ARCHIVE)
+    rules = [{"rulePriority": rule.rule_priority, "action": rule.action.type} for rule in policy.ordered]
+    place = Repository(home.registry_id, home.region_name, home.name)
+    for start in range(0, len(taken), IMAGES_IN_AN_EVENT):
+        LocalEcr.publish(aws_events.lifecycle_ran(place, rules, taken[start : start + IMAGES_IN_AN_EVENT], now))
+
+
+def _taken(image: HeldImage, act: NativeAct) -> dict[str, Any]:
+    said = {
+        "digest": image.image_digest,
+        "tagStatus": "Tagged" if image.image_tags else "Untagged",
+        "tagList": list(image.image_tags),
+        "pushedAt": int(image.pushed_at.timestamp() * 1000),
+    }
+    return {"lifecycleEventImage": said, "rulePriority": act.priority}
 
 
 class LifecycleAnswers(ECRResponse):

@@ -1,7 +1,8 @@
 """ECR's replication as moto lacks it: a push is copied, by every rule, to other accounts and Regions.
 
-moto stores one rule and copies nothing. Copies arrive after `takes`, one hop far and without settings, or fail where
-the destination's registry policy does not admit the source account. ECR publishes no failure codes: these are invented.
+moto stores one rule and copies nothing. Copies arrive after `takes`, one hop far and without settings (a template may
+give some), or fail where the destination's registry policy does not admit the source account. ECR publishes no failure
+codes: these are invented.
 Source: Amazon ECR user guide (private image replication).
 """
 
@@ -21,6 +22,7 @@ from chalicelib.domain.replication.replica_case import Mutability, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination, allowance
 from chalicelib.local import events as aws_events
 from chalicelib.local.ecr.ecr import ACTIVE, HeldImage, LocalEcr, ecr_of
+from chalicelib.local.ecr.templates import REPLICATION
 from chalicelib.parsers.images.settings_answers import read_configuration
 
 MOST_RULES = 10
@@ -187,7 +189,7 @@ def _refused(source: ImageRef, target: Repository) -> str | None:
 def _copy(source: HeldImage, tag: str | None, target: Repository) -> None:
     """A taken immutable tag stays; an archived copy is restored."""
     ecr = ecr_of(target)
-    home = ecr.hold_repository(target.name)
+    home = ecr.make_repository(target.name, REPLICATION)
     manifest, media_type = source.image_manifest, source.image_manifest_media_type
     copy = ecr.hold_image(target.name, source.image_digest, manifest, media_type, LocalEcr.clock.now())
     copy.artifact_media_type, copy.subject = source.artifact_media_type, source.subject

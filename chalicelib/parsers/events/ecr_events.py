@@ -7,6 +7,7 @@ events and logging with CloudTrail; EventBridge schema registry; AWS CloudTrail 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from chalicelib.domain.events.event import (
     ApiCall,
     Ignored,
     ImageAction,
-    LifecycleExpiry,
+    LifecycleImage,
     LifecycleRan,
     NamedImage,
     PulledThrough,
@@ -73,6 +74,7 @@ class _ResourceChange(KebabWire):
 
 class _PullThrough(KebabWire):
     sync_status: str
+    ecr_repository_prefix: str | None = None
     repository_name: str | None = None
     image_digest: str | None = None
     image_tag: str | None = None
@@ -165,6 +167,7 @@ def read_pull_through_cache_action(envelope: Envelope) -> PulledThrough:
         wire.upstream_registry_url,
         wire.failure_code,
         wire.failure_reason,
+        wire.ecr_repository_prefix,
     )
 
 
@@ -230,8 +233,18 @@ class _ImageAction(Wire):
     rule_priority: Count | None = None
 
 
+class _LifecycleRule(Wire):
+    rule_priority: Count | None = None
+    action: Any = None
+
+
+class _LifecyclePolicy(Wire):
+    lifecycle_event_rules: list[_LifecycleRule] | None = None
+
+
 class _Details(Wire):
     repository_name: str | None = None
+    lifecycle_event_policy: _LifecyclePolicy | None = None
     lifecycle_event_image_actions: list[_ImageAction] | None = None
 
 
@@ -308,11 +321,13 @@ def read_service_event(envelope: Envelope) -> LifecycleRan | Ignored:
         return Ignored(f"a service event that is no lifecycle run: {wire.event_name[:100]}", envelope.event_id)
     at = "$.detail.serviceEventDetails"
     details = decode(_DETAILS, wire.service_event_details, at)
-    actions = enumerate(details.lifecycle_event_image_actions or ())
+    policy, actions = details.lifecycle_event_policy, enumerate(details.lifecycle_event_image_actions or ())
+    rules = (policy.lifecycle_event_rules if policy is not None else None) or ()
+    said = {rule.rule_priority: _action_of(rule) for rule in rules}
     return LifecycleRan(
         envelope.home(details.repository_name, f"{at}.repositoryName"),
         _RUNS[wire.event_name],
-        tuple(_expiry(action, f"{at}.lifecycleEventImageActions[{n}]") for n, action in actions),
+        tuple(_taken(action, said, f"{at}.lifecycleEventImageActions[{n}]") for n, action in actions),
         instant(wire.event_time, "$.detail.eventTime") or envelope.happened_at(),
         envelope.event_id,
     )
@@ -356,12 +371,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
 
 
-def _expiry(action: _ImageAction, at: str) -> LifecycleExpiry:
+def _action_of(rule: _LifecycleRule) -> str | None:
+    """A word, or an object as in the policy's own text: only the word of an expiry was ever published."""
+    said = rule.action.get("type") if isinstance(rule.action, dict) else rule.action
+    return said.lower() if isinstance(said, str) and said else None
+
+
+def _taken(action: _ImageAction, said: Mapping[int | None, str | None], at: str) -> LifecycleImage:
+    """`said`: what each rule of the policy does."""
     image = action.lifecycle_event_image
     within = f"{at}.lifecycleEventImage"
-    return LifecycleExpiry(
+    return LifecycleImage(
         identity.digest(image.digest, f"{within}.digest"),
         image.tag_list or (),
         action.rule_priority,
         instant_of_ms(image.pushed_at, f"{within}.pushedAt"),
+        said.get(action.rule_priority),
     )

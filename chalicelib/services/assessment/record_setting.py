@@ -7,14 +7,18 @@ denied still stands is checked where the registry's policies may be read.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 
+from chalicelib.domain.alerts.alert import AlertKey, mark_of
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.event import Action, ApiCall, ImageAction, PulledThrough, Replicated, ScanResourceChanged
 from chalicelib.domain.events.message import CheckDeny, Delivery
 from chalicelib.domain.events.sweep_message import RECORD_SIGNATURE, SETTLE_TAG, Sweep, SweepRepository, SyntheticEvent
+from chalicelib.domain.pulls.alert import compose_cache_alert
 from chalicelib.services.assessment.record_push import record_push, resolve_tag, with_signature
 from chalicelib.services.assessment.write_header import update_header
+from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.context import Context
 
 
@@ -50,8 +54,7 @@ def record_setting(event: Setting, delivery: Delivery, context: Context) -> None
                 # What covers it now is asked, and which of its images that leaves without a scan.
                 context.outbox.send("sweeps", SweepRepository(Sweep.RECONCILE, rule.repository, event.time))
         case PulledThrough():
-            failure = f"{event.failure_code or event.status}: {event.failure_reason or ''}".strip(": ")
-            context.table.store_repository(event.repository, {"pull_through_failure": failure, "failed_at": event.time})
+            _pulled_through(event, context)
         case Replicated():
             # The image named is not there: the record is all there is of it until the replication check looks.
             source, region = event.source_registry, event.source_region
@@ -68,6 +71,30 @@ def record_setting(event: Setting, delivery: Delivery, context: Context) -> None
             )
         case ApiCall():
             _called(event, delivery, context)
+
+
+def _pulled_through(event: PulledThrough, context: Context) -> None:
+    """People are told of a failure once a day for each repository and code: what is cached grows old unseen. The last
+    failure stays known beside the last success, which may be of another tag. A success that names no image leaves it
+    open which one came."""
+    home = event.repository
+    if event.succeeded:
+        context.table.store_repository(home, {"pull_through_synced_at": event.time})
+        if event.ref is None:
+            context.outbox.send("sweeps", SweepRepository(Sweep.RECONCILE, home, event.time))
+        return
+    known = context.queries.repository(home)
+    last = known.facts.get("pull_through_failed_at") if known is not None else None
+    if not isinstance(last, datetime) or event.time >= last:
+        said = [text for text in (event.tag, event.failure_code or event.status, event.failure_reason) if text]
+        context.table.store_repository(
+            home, {"pull_through_failure": ": ".join(said), "pull_through_failed_at": event.time}
+        )
+    cached = event.tag is not None and context.table.read_tag(home, event.tag) is not None
+    day = event.time.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    effect = f"ALERT#PULL_THROUGH#{mark_of((event.failure_code or event.status,))}"
+    alert = compose_cache_alert(event, context.clock.now(), cached=cached)
+    announce(alert, AlertKey(effect, day, subject=f"repository/{home.path}"), context)
 
 
 def _called(event: ApiCall, delivery: Delivery, context: Context) -> None:

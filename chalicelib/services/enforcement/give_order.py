@@ -20,7 +20,7 @@ import msgspec
 from chalicelib.domain.alerts.alert import AlertKey
 from chalicelib.domain.audit.action import ActionKind, ActionRecord, undo_command
 from chalicelib.domain.enforcement.act_report import compose_forced_alert
-from chalicelib.domain.enforcement.act_words import order_words, planned_words, registry_words
+from chalicelib.domain.enforcement.act_words import BY_ANOTHER, order_words, planned_words, registry_words
 from chalicelib.domain.enforcement.enforcement import Closing, is_forced, is_ordered, was_quarantined, with_next_act
 from chalicelib.domain.enforcement.order_records import archived_by_retention, changes_since
 from chalicelib.domain.events.message import Decide, Delivery
@@ -414,9 +414,13 @@ def _restoring(header: Header, order: Order | None, context: Context) -> Order |
     """A release restores what retention has archived."""
     if order is None or order.kind is not ActionType.RELEASE:
         return order
+    return msgspec.structs.replace(order, restores=_restored_by_release(header, context))
+
+
+def _restored_by_release(header: Header, context: Context) -> bool:
     archived = header.storage is StorageStatus.ARCHIVED and header.hold is None
     records = [row.record for row in context.queries.actions(header.ref)] if archived else []
-    return msgspec.structs.replace(order, restores=archived_by_retention(header, records) is not None)
+    return archived_by_retention(header, records) is not None
 
 
 def _weighed(header: Header, rules: Rules, radius: BlastRadius, context: Context) -> Header:
@@ -446,6 +450,9 @@ def _nothing(header: Header, rules: Rules, context: Context) -> str:
     desired = desired_state(header, rules, context)
     if header.order is not None and header.order.kind is ActionType.QUARANTINE and not desired.quarantine:
         return f"Nothing is done in the registry for now: {desired.why}."
+    if header.storage is StorageStatus.ARCHIVED and desired.quarantine and header.hold is None:
+        kept = "restores it" if _restored_by_release(header, context) else "does not restore it"
+        return f"Nothing is done in the registry: the image is {BY_ANOTHER}, and a release {kept}."
     if not desired.quarantine and header.storage is StorageStatus.ARCHIVED:
         return (
             "Nothing is done in the registry: the image is archived, and not by Lazaretto, which does not restore it."

@@ -117,8 +117,12 @@ def _record(delivery: Delivery, context: Context) -> None:
         case ReferrerAction() as event:
             record_push(_as_push(event.ref, event.action, event), delivery, context)
             schedule_replication_check(event, context)
-        case PulledThrough(ref=ImageRef() as ref) as event if event.status == "SUCCESS":
-            record_push(_as_push(ref, Action.PUSH, event), delivery, context)
+        case PulledThrough() as event:
+            if event.succeeded and event.ref is not None:
+                push = _as_push(event.ref, Action.PUSH, event)
+                record_push(push, delivery, context)
+                schedule_replication_check(push, context)
+            record_setting(event, delivery, context)
         case Replicated() as event:
             if event.result == "SUCCESS":
                 record_push(_as_push(event.ref, Action.PUSH, event), delivery, context)
@@ -130,7 +134,7 @@ def _record(delivery: Delivery, context: Context) -> None:
         case ApiCall() as event:
             notify_tampering(event, context)
             record_setting(event, delivery, context)
-        case ScanResourceChanged() | PulledThrough() as event:
+        case ScanResourceChanged() as event:
             record_setting(event, delivery, context)
         case TaskChanged() as event:
             handle_pull_failure(event, context)

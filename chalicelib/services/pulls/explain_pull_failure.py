@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from chalicelib.domain.audit.action import ActionRecord, action_id
-from chalicelib.domain.enforcement.order_records import archived_by_retention
+from chalicelib.domain.enforcement.order_records import archived_by
 from chalicelib.domain.enforcement.past_quarantine import PastQuarantine, past_quarantine
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import PullFailureCause, manifest_digests, read_refusal
@@ -144,7 +144,7 @@ def _past(evidence: Evidence, context: Context) -> PastQuarantine | None:
 
 def _retained(evidence: Evidence, context: Context) -> ActionRecord | None:
     archived = (header for header in evidence.headers if header.storage is StorageStatus.ARCHIVED)
-    found = (archived_by_retention(header, _records(header.ref, context)) for header in archived)
+    found = (archived_by(header, _records(header.ref, context)) for header in archived)
     return next((record for record in found if record is not None), None)
 
 

@@ -250,6 +250,23 @@ def test_what_was_archived_by_us_and_is_wanted_no_more_is_restored_and_what_othe
     assert act(msgspec.structs.replace(archived, hold=hold())) == (RELEASE, "archive", None)
 
 
+@pytest.mark.parametrize("decision", [Decision.QUARANTINE, Decision.ALLOW])
+@pytest.mark.parametrize(
+    ("minutes", "ours"), [(-60, True), (-1, True), (1, True), (15, True), (16, False), (600, False)]
+)
+def test_what_was_restored_after_our_quarantine_and_is_archived_was_archived_by_another(
+    decision: Decision, minutes: int, ours: bool
+) -> None:
+    """A minute is what clocks differ by."""
+    restored_at = hold().at + timedelta(minutes=minutes)
+    archived = image(decision, storage=StorageStatus.ARCHIVED, hold=hold(), activated_at=restored_at)
+    after = with_next_act(archived, policy(), (), NOW)
+    assert (after.hold is not None) is ours
+    assert (after.act is not None) is (ours and decision is Decision.ALLOW)
+    again = with_next_act(msgspec.structs.replace(archived, storage=StorageStatus.ACTIVE), policy(), (), NOW)
+    assert (again.act is not None) is (decision is Decision.QUARANTINE)
+
+
 def test_a_restore_under_way_stays_open_until_it_is_confirmed() -> None:
     restoring = image(Decision.ALLOW, hold=hold(), storage=StorageStatus.ACTIVATING)
     assert act(restoring) == (RELEASE, "archive", Holding.RESTORING)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chalicelib.domain.audit.action import ActionRecord
-from chalicelib.domain.enforcement.order_records import changes_since
+from chalicelib.domain.enforcement.order_records import archived_by_retention, changes_since
 from chalicelib.domain.headers.pending_action import Enforcement, Order, Stage
 from chalicelib.domain.images.image import Scan, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision
@@ -37,6 +37,11 @@ def record(effect: str, actor: str = "rule:shut", reason: str = "because") -> Ac
             {"storage": StorageStatus.ARCHIVED},
             [record("ARCHIVE", reason="older than 20 images")],
             "ARCHIVE by rule:shut at 2026-03-01 12:05 UTC: older than 20 images",
+        ),
+        (
+            {"storage": StorageStatus.ARCHIVED},
+            [record("ARCHIVE", reason="older"), record("ARCHIVED_BY_ECR", "system", "rule 2 archived it")],
+            "ARCHIVED_BY_ECR by system at 2026-03-01 12:05 UTC: rule 2 archived it",
         ),
     ],
 )
@@ -83,3 +88,10 @@ def test_a_scan_that_leaves_the_decision_as_it_is_leaves_the_tag_as_it_is() -> N
 @pytest.mark.parametrize("text", ["", "abc", "a.b.c.d", "{0}.WARN.none.QUARANTINE-x-DONE", "{0}.WARN.none.QUARANTINE"])
 def test_an_etag_of_anything_is_answered(text: str) -> None:
     assert changes_since(text.format(SEEN.etag.partition(".")[0]), SEEN, [record("QUARANTINE#2"), record(f"{BLOCK}#3")])
+
+
+def test_what_the_lifecycle_archived_after_retention_had_is_not_retentions() -> None:
+    header = image(Decision.WARN, storage=StorageStatus.ARCHIVED)
+    by_retention, by_ecr = record("ARCHIVE"), record("ARCHIVED_BY_ECR", "system")
+    assert archived_by_retention(header, [by_ecr, by_retention]) is by_retention
+    assert archived_by_retention(header, [by_retention, by_ecr]) is None

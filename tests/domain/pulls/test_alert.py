@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
+
 from chalicelib.adapters.channels.slack_blocks import payload
 from chalicelib.adapters.channels.sns import attributes, message
 from chalicelib.domain.alerts.alert import hears
+from chalicelib.domain.events.event import PulledThrough
 from chalicelib.domain.events.failed_pull import FailedPull
 from chalicelib.domain.events.pull_failure import PullFailureCause
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import Repository, Scan, ScanState, Source
 from chalicelib.domain.images.names import ImageName
 from chalicelib.domain.policy.section import Route
-from chalicelib.domain.pulls.alert import PULL_FAILED, compose_pull_failure_alert
+from chalicelib.domain.pulls.alert import PULL_FAILED, compose_cache_alert, compose_pull_failure_alert
 from chalicelib.domain.pulls.explanation import Explanation
 
 HOME = Repository("111122223333", "eu-west-1", "team/api")
@@ -74,3 +77,45 @@ def test_words_of_others_are_harmless_in_every_channel() -> None:
     assert "What was said: CannotPullContainerError" in message(alert)
     assert attributes(alert)["event"]["StringValue"] == "pull-failed"
     assert "https://evil" not in str(payload(alert))
+
+
+# ---- the pull-through cache
+
+CACHED = PulledThrough(
+    Repository("111122223333", "eu-west-1", "mirror/nginx"),
+    "FAILED",
+    AT,
+    "event",
+    tag="1.27",
+    upstream="quay.io",
+    failure_code="UpstreamUnavailable",
+    failure_reason="see https://evil.example <!channel>",
+    prefix="mirror",
+)
+
+
+def test_a_cache_that_fails_says_what_of_which_upstream_and_what_that_means() -> None:
+    alert = compose_cache_alert(CACHED, AT, cached=True)
+    assert (alert.event, alert.title) == (PULL_FAILED, "Pull-through cache failed: mirror/nginx:1.27")
+    assert alert.notes == (
+        "ECR could not fetch mirror/nginx:1.27 from quay.io at 2026-03-02 08:05:30 UTC.",
+        "What was said: UpstreamUnavailable: see https[:]//evil.example <!channel>",
+        "What it has from before can be pulled and is judged as before; the tag does not move on.",
+    )
+    assert alert.what_to_do[0] == (
+        "See whether the rule works: aws ecr validate-pull-through-cache-rule --ecr-repository-prefix mirror"
+        " --registry-id 111122223333 --region eu-west-1"
+    )
+
+
+def test_a_cache_that_says_little_is_told_all_the_same_and_its_prefix_is_no_command() -> None:
+    bare = PulledThrough(CACHED.repository, "FAILED", AT, "event")
+    alert = compose_cache_alert(bare, AT, cached=False)
+    assert alert.title == "Pull-through cache failed: mirror/nginx"
+    assert alert.notes[0].startswith("ECR could not fetch mirror/nginx from its upstream registry at ")
+    assert alert.notes[1:] == ("What was said: FAILED",)
+    assert len(alert.what_to_do) == 1
+    unknown = compose_cache_alert(CACHED, AT, cached=False)
+    assert unknown.notes[2] == "Lazaretto knows of no image of that tag there: it cannot be pulled."
+    odd = compose_cache_alert(msgspec.structs.replace(CACHED, prefix="mirror; rm -rf ~"), AT, cached=True)
+    assert "--ecr-repository-prefix 'mirror; rm -rf ~' " in odd.what_to_do[0]

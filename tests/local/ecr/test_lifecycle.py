@@ -1,9 +1,10 @@
-"""Lifecycle policies of the local ECR: taken and refused as ECR does, previewed, and never run."""
+"""Lifecycle policies of the local ECR: taken and refused as ECR does, previewed, and run once a day."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -11,8 +12,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.ecr.keeper import EcrLifecycles
+from chalicelib.domain.events.event import ImageAction, LifecycleRan
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
 from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
+from chalicelib.local.ecr.lifecycle import LocalLifecycle
+from chalicelib.parsers.events.events import parse_event
 from tests.fakes.registries import NOW, digest
 from tests.local import samples
 from tests.local.running import local_aws
@@ -26,6 +30,28 @@ NEWEST = json.dumps(
                 "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1},
                 "action": {"type": "expire"},
             }
+        ]
+    }
+)
+ARCHIVES = json.dumps(
+    {
+        "rules": [
+            {
+                "rulePriority": 1,
+                "selection": {
+                    "tagStatus": "tagged",
+                    "tagPatternList": ["t1"],
+                    "countType": "sinceImagePushed",
+                    "countUnit": "days",
+                    "countNumber": 1,
+                },
+                "action": {"type": "expire"},
+            },
+            {
+                "rulePriority": 2,
+                "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1},
+                "action": {"type": "transition", "targetStorageClass": "archive"},
+            },
         ]
     }
 )
@@ -80,3 +106,26 @@ def test_without_a_preview_there_is_nothing_to_get(ecr: LocalEcr) -> None:
         client.get_lifecycle_policy_preview(repositoryName=HOME.name)
     with pytest.raises(client.exceptions.LifecyclePolicyNotFoundException):
         client.start_lifecycle_policy_preview(repositoryName=HOME.name)
+
+
+def test_a_policy_runs_once_a_day_and_expires_or_archives(running: Any, ecr: LocalEcr, monkeypatch: Any) -> None:
+    heard: list[Any] = []
+    monkeypatch.setattr(LocalEcr, "publish", staticmethod(heard.append))
+    monkeypatch.setattr(LocalLifecycle, "due_at", None)
+    for n in range(1, 4):
+        ecr.tag_image(ecr.hold_image(HOME.name, digest(n), pushed_at=NOW), f"t{n}")
+    lifecycles().write(HOME, ARCHIVES)
+    running.let_time_pass()
+    assert {image.status for image in ecr.home(HOME.name).images} == {"ACTIVE"}  # type: ignore[attr-defined]
+    running.clock.move(timedelta(hours=24))
+    running.let_time_pass()
+    running.let_time_pass()
+    left = {image.image_digest: image.status for image in ecr.home(HOME.name).images}  # type: ignore[attr-defined]
+    assert left == {digest(2): "ARCHIVED", digest(3): "ACTIVE"}
+    read = [parse_event(event) for event in heard]
+    assert [event.action for event in read if isinstance(event, ImageAction)] == ["DELETE", "UPDATE_STORAGE_CLASS"]
+    (ran,) = [event for event in read if isinstance(event, LifecycleRan)]
+    assert [(image.digest, image.tags, image.action) for image in ran.images] == [
+        (digest(1), ("t1",), "expire"),
+        (digest(2), ("t2",), "transition"),
+    ]

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from chalicelib.domain.events.event import (
+    EXPIRE,
     ApiCall,
     CoverageChanged,
     Event,
@@ -223,13 +224,34 @@ def test_calls_of_others_and_calls_that_only_read_are_ignored(key: str, value: o
 
 def test_a_lifecycle_run_names_what_expired() -> None:
     ran = read("cloudtrail-lifecycle-policy-execution")
-    (expiry,) = ran.expiries
+    (expiry,) = ran.images
     assert (ran.repository, ran.dry_run, expiry.tags, expiry.rule_priority) == (HOME, False, ("1.4.1",), 1)
     assert expiry.pushed_at is not None
     assert expiry.pushed_at.year == 2026
+    assert expiry.action == EXPIRE
     assert read("cloudtrail-lifecycle-dry-run").dry_run
     other = changed("cloudtrail-lifecycle-dry-run", "detail/eventName", "SomethingElse")
     assert isinstance(parse_event(other), Ignored)
+
+
+@pytest.mark.parametrize(
+    ("said", "action"),
+    [
+        ("transition", "transition"),
+        ("Archive", "archive"),
+        ({"type": "TRANSITION", "targetStorageClass": "ARCHIVE"}, "transition"),
+        (None, None),
+        ("", None),
+        (7, None),
+    ],
+)
+def test_what_a_lifecycle_run_did_is_what_its_rule_does_as_far_as_that_is_said(said: object, action: str) -> None:
+    rules = "detail/serviceEventDetails/lifecycleEventPolicy/lifecycleEventRules"
+    name = "cloudtrail-lifecycle-policy-execution"
+    (image,) = parse_event(changed(name, f"{rules}/0/action", said)).images  # type: ignore[union-attr]
+    assert image.action == action
+    for other in (changed(name, f"{rules}/0/rulePriority", 9), changed(name, rules, None)):
+        assert parse_event(other).images[0].action is None  # type: ignore[union-attr]
 
 
 def test_a_task_that_could_not_pull_says_so() -> None:

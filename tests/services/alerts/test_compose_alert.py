@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from chalicelib.domain.alerts.alert import Alert
+from chalicelib.domain.enforcement.act_words import outcome_words
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import (
     ActionType,
@@ -22,7 +23,7 @@ from chalicelib.domain.headers.pending_action import (
     PendingReport,
 )
 from chalicelib.domain.images.finding import Severity
-from chalicelib.domain.images.image import InUseState
+from chalicelib.domain.images.image import InUseState, StorageStatus
 from chalicelib.domain.images.verdict import Decision, VerdictSummary
 from chalicelib.errors import DeniedError, UpstreamError
 from chalicelib.services.alerts.compose_alert import compose_alert
@@ -118,6 +119,14 @@ def test_why_a_quarantine_is_left_alone_is_told() -> None:
     order = Order(ActionType.RELEASE, "oncall", "rebuilt tomorrow", story.moment)
     alert = composed(story, msgspec.structs.replace(left, order=order))
     assert alert.registry == ("Not quarantined: rebuilt tomorrow.",)
+
+
+def test_what_another_archived_is_not_said_to_be_quarantined_alone_or_counted() -> None:
+    story, left = quarantined_by_verdict()
+    left = msgspec.structs.replace(left, storage=StorageStatus.ARCHIVED)
+    said = "archived already, by no quarantine of Lazaretto"
+    assert composed(story, left).registry == (f"It is {said}: it cannot be pulled.",)
+    assert outcome_words([left, left]) == (f"2 {said}",)
 
 
 def test_an_index_that_needs_the_image_is_read_and_named() -> None:

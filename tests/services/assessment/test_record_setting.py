@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain.events.event import ApiCall, PulledThrough, ScanningRule, ScanResourceChanged
+from chalicelib.domain.events.message import SendAlert
 from chalicelib.domain.events.sweep_message import SETTLE_TAG, Sweep, SweepRepository, SyntheticEvent
 from chalicelib.domain.headers.pending_action import ActionType
 from chalicelib.domain.images.image import Scan, ScanState, StorageStatus
@@ -75,11 +76,66 @@ def test_the_scanning_rule_that_covers_a_repository_is_kept():
     assert facts(story)["scan_frequency"] == "CONTINUOUS_SCAN"
 
 
+def failed(story, seconds=0, tag=None, code="Denied"):
+    at = START + timedelta(seconds=seconds)
+    return PulledThrough(
+        story.ref.home,
+        "FAILED",
+        at,
+        "event",
+        tag=tag,
+        upstream="quay.io",
+        failure_code=code,
+        failure_reason="no secret",
+    )
+
+
 def test_a_pull_through_that_failed_is_kept_with_its_reason():
     story = Story()
-    failed = PulledThrough(story.ref.home, "FAILURE", START, "event", failure_code="Denied", failure_reason="no secret")
-    story.receive(failed)
+    story.receive(failed(story))
     assert facts(story)["pull_through_failure"] == "Denied: no secret"
+    assert facts(story)["pull_through_failed_at"] == START
+    assert "pull_through_synced_at" not in facts(story)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_of_two_pull_throughs_that_failed_the_later_is_kept_in_either_order(order):
+    story = Story()
+    both = [failed(story, 5, "2.0", "Late"), failed(story, 1, "1.0", "Early")]
+    story.receive(*(both if order else reversed(both)))
+    assert facts(story)["pull_through_failure"] == "2.0: Late: no secret"
+    assert facts(story)["pull_through_failed_at"] == START + timedelta(seconds=5)
+
+
+def test_what_a_pull_through_fetched_has_its_copies_checked_as_what_was_pushed(monkeypatch):
+    story, asked = Story(), []
+    monkeypatch.setattr(
+        "chalicelib.services.handlers.receive_batch.schedule_replication_check", lambda e, _: asked.append(e)
+    )
+    story.receive(PulledThrough(story.ref.home, "SUCCESS", START, "event", story.ref, "v1"))
+    story.receive(failed(story, 1))
+    assert [(event.ref, event.action, event.tag) for event in asked] == [(story.ref, "PUSH", "v1")]
+
+
+def test_a_failure_is_announced_once_a_day_for_each_code():
+    story = Story()
+    story.change_policy(notify=[{"channel": "slack"}])
+    story.receive(failed(story), failed(story, 5, "2.0"), failed(story, 9, code="Other"), failed(story, 24 * 3600))
+    keys = [message.key for message in story.sent(SendAlert)]
+    assert len(keys) == 4
+    assert len({(key.effect, key.wanted_at) for key in keys}) == 3
+    assert {key.subject for key in keys} == {f"repository/{story.ref.home.path}"}
+
+
+def test_a_pull_through_that_succeeds_is_no_failure_and_one_that_names_no_image_has_its_repository_compared():
+    story = Story()
+    story.receive(PulledThrough(story.ref.home, "SUCCESS", START, "event", story.ref, "v1"))
+    assert facts(story)["pull_through_synced_at"] == START
+    assert not story.sent(SweepRepository)
+    story.receive(PulledThrough(story.ref.home, "SUCCESS", START + timedelta(seconds=1), "event", tag="v1"))
+    assert "pull_through_failure" not in facts(story)
+    (sent,) = story.sent(SweepRepository)
+    assert (sent.sweep, sent.repository) == (Sweep.RECONCILE, story.ref.home)
 
 
 def test_a_scanning_rule_that_changed_has_its_repository_compared_again():

@@ -7,7 +7,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from chalicelib.domain.events.event import Ignored, LifecycleExpiry, LifecycleRan
+from chalicelib.domain.events.event import Ignored, LifecycleImage, LifecycleRan
 from chalicelib.domain.events.message import Decide, Delivery, InheritFirstSeen, Refresh, RetriedEvent
 from chalicelib.errors import ConflictError, TransientError, UpstreamError
 from chalicelib.services.assessment.requeue import LONGEST_DELAY_SECONDS, MOST_ATTEMPTS
@@ -106,7 +106,7 @@ def test_what_is_ignored_is_done():
 
 def test_a_lifecycle_run_deletes_what_it_expired_and_a_dry_run_nothing():
     story = Story()
-    ran = LifecycleRan(story.ref.home, True, (LifecycleExpiry(story.ref.digest, ("v1",)),), story.moment, "event")
+    ran = LifecycleRan(story.ref.home, True, (LifecycleImage(story.ref.digest, ("v1",)),), story.moment, "event")
     story.one.change(exists=False)
     story.receive(ran)
     assert story.head.exists

@@ -120,6 +120,16 @@ def test_what_our_retention_archived_is_named_with_its_action_and_released(conte
     assert f"lazaretto release {image(1)} --reason WHY" in explanation.what_to_do[0]
 
 
+def test_what_the_lifecycle_policy_archived_is_named_and_restored_in_ecr(context: PullContext) -> None:
+    context.know(image(1), "v1", storage=StorageStatus.ARCHIVED)
+    recorded(context, 1, "ARCHIVE")
+    recorded(context, 1, "ARCHIVED_BY_ECR")
+    explanation = why(context)
+    assert (explanation.cause, explanation.action_ids) == (PullFailureCause.ARCHIVED, ())
+    assert "no quarantine of Lazaretto's is behind that: why, at 2026-03-02 07:00:00 UTC." in explanation.text
+    assert explanation.what_to_do[0].startswith("Restore it: aws ecr update-image-storage-class")
+
+
 def test_our_deny_is_the_whole_repositorys_and_names_all_that_are_blocked(context: PullContext) -> None:
     context.know(image(1), "v1")
     context.stored.change_denied(HOME, lambda _: DeniedDigests((image(2).digest, image(3).digest)))
