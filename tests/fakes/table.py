@@ -22,7 +22,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.table import DeniedDigests, Move, RolloutProgress, Stored, TagMove
+from chalicelib.services.ports.table import DeniedDigests, DigestRange, Move, RolloutProgress, Stored, TagMove
 
 
 def stored_form(document: FindingsDocument) -> FindingsDocument:
@@ -76,8 +76,10 @@ class FakeTable:
         former = former or Header(ref=ref, known_at=self._now())
         self.headers[ref] = msgspec.structs.replace(former, version=version + 1, refresh_due_at=due_at)
 
-    def headers_of(self, repository: Repository) -> Iterator[Header]:
-        yield from sorted((h for h in self.headers.values() if h.ref.home == repository), key=lambda h: h.ref.digest)
+    def headers_of(self, repository: Repository, between: DigestRange | None = None) -> Iterator[Header]:
+        first, last = between or ("", "~")
+        found = (h for h in self.headers.values() if h.ref.home == repository and first <= h.ref.digest <= last)
+        yield from sorted(found, key=lambda h: h.ref.digest)
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
         found = [(h.due_at, h.ref) for h in self.headers.values() if h.due_at is not None and h.due_at <= before]

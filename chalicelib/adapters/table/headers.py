@@ -49,7 +49,7 @@ from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.table import ImageRow, Stored
+from chalicelib.services.ports.table import DigestRange, ImageRow, Stored
 
 TAGS_SHOWN = 3
 NO_COUNTS = (0,) * len(Severity)
@@ -306,9 +306,14 @@ class Headers:
             if stored.get(s.NONCE) != mine[s.NONCE]:  # else its answer was lost and it was sent again
                 raise
 
-    def of_repository(self, repository: Repository) -> Iterator[Header]:
-        values = {":pk": {"S": repository_pk(repository)}, ":images": {"S": "IMAGE#"}}
-        for item in self._dynamo.query(f"{s.PK} = :pk AND begins_with({s.SK}, :images)", values):
+    def of_repository(self, repository: Repository, between: DigestRange | None = None) -> Iterator[Header]:
+        first, last = between or ("", "~")
+        values = {
+            ":pk": {"S": repository_pk(repository)},
+            ":first": {"S": f"IMAGE#{first}"},
+            ":last": {"S": f"IMAGE#{last}"},
+        }
+        for item in self._dynamo.query(f"{s.PK} = :pk AND {s.SK} BETWEEN :first AND :last", values):
             yield read_header_item(item)
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:

@@ -20,6 +20,8 @@ from chalicelib.domain.images.image import ImageRef, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 
 T = TypeVar("T")
+DigestRange = tuple[str, str]
+"""The first and the last one, both included."""
 
 
 class Audit(Protocol):
@@ -295,8 +297,8 @@ class Table(Protocol):
     def store_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Merges facts into the repository item (`created_at`, `deleted_at`, `scan_frequency`, …)."""
 
-    def headers_of(self, repository: Repository) -> Iterator[Header]:
-        """All headers of a repository, page by page; read eventually consistent."""
+    def headers_of(self, repository: Repository, between: DigestRange | None = None) -> Iterator[Header]:
+        """The headers of a repository by digest, page by page; read eventually consistent."""
 
     def record_action(self, record: ActionRecord) -> bool:
         """Appends to the chain of its image or subject in one transaction. False: this effect was recorded before.

@@ -38,12 +38,12 @@ def client() -> Iterator[Any]:
 def items(request: pytest.FixtureRequest) -> Any:
     if request.param == "fake":
         return FakeReplicas()
-    return ReplicaItems(Dynamo(request.getfixturevalue("client"), NAME, lambda _: None))
+    return ReplicaItems(Dynamo(request.getfixturevalue("client"), NAME, lambda _: None), lambda: NOW)
 
 
 @pytest.fixture
 def real(client: Any) -> ReplicaItems:
-    return ReplicaItems(Dynamo(client, NAME, lambda _: None))
+    return ReplicaItems(Dynamo(client, NAME, lambda _: None), lambda: NOW)
 
 
 def replica(number: int = 1, place: Destination = NEAR, **facts: Any) -> Replica:
