@@ -55,21 +55,13 @@ def compose_unfinished_alert(home: Repository, unfinished: Unfinished, now: date
         title=sanitize(f"Replication: the check of {home.name} has not ended", 150),
         at=now,
         repository=home.name,
-        notes=(unfinished_words(unfinished),),
+        notes=(unfinished.words,),
         what_to_do=(
             "The next sweep goes on with them: nothing need be done where fewer are left each hour",
             f"How many are left: lazaretto replication {home.name}",
             "Where it does not end: docs/replication.md, Very large repositories",
         ),
     )
-
-
-def unfinished_words(unfinished: Unfinished) -> str:
-    since = f"{unfinished.since:%Y-%m-%d %H:%M} UTC"
-    if unfinished.left is None:
-        return f"its images could not be listed at all ends in the time of one sweep, since {since}"
-    left = f"{unfinished.left:,} of {unfinished.images:,} images were not looked at"
-    return f"{left} in the time of one sweep; it began {since}"
 
 
 def words(replica: Replica) -> str:

@@ -66,10 +66,31 @@ class CheckProgress(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Unfinished(msgspec.Struct, frozen=True):
-    """What a sweep has left. `digest`: all up to it were judged; `left` images of `images` were not (None: they could
-    not even be listed). `since`: when the first of them were listed, and all are waited for."""
+    """What a sweep has left; it is kept for the next one, and as a fact of the repository. `digest`: all up to it were
+    judged; `left` images of `images` were not (None: they could not even be listed). `since`: when the first of them
+    were listed."""
 
     since: datetime
     digest: str = ""
     left: int | None = None
     images: int | None = None
+
+    @classmethod
+    def read(cls, fact: object) -> Unfinished | None:
+        """None: the last check has ended, or another version wrote it."""
+        try:
+            return None if fact is None else msgspec.convert(fact, cls)
+        except msgspec.ValidationError:
+            return None
+
+    @property
+    def words(self) -> str:
+        since = f"{self.since:%Y-%m-%d %H:%M} UTC"
+        if self.left is None or self.images is None:
+            return f"its images could not be listed at all ends in the time of one sweep, since {since}"
+        left = f"{self.left:,} of {self.images:,} images were not looked at"
+        return f"{left} in the time of one sweep; the check began {since}"
+
+
+UNFINISHED = "replication_unfinished"
+"""The fact of a repository."""

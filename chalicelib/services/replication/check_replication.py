@@ -16,7 +16,7 @@ from chalicelib.domain.events.message import Metric
 from chalicelib.domain.events.sweep_message import SweepRepository
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.reconcile.posture import RepositorySettings, differences
-from chalicelib.domain.replication.check_progress import CheckProgress, ListedEnd, Unfinished
+from chalicelib.domain.replication.check_progress import UNFINISHED, CheckProgress, ListedEnd, Unfinished
 from chalicelib.domain.replication.lag import CopyTimes, longest_lag, measure_lag
 from chalicelib.domain.replication.replica import Replica, ReplicationState, counted
 from chalicelib.domain.replication.replica_case import Copies
@@ -32,7 +32,6 @@ COMPARED_EVERY = timedelta(days=1)
 PART = timedelta(seconds=60)
 """Of one message. Alarms that are all new take as long again to be stored as announced: with that it uses 60 % of its
 function's 300 seconds at most, and ends although a batch begins messages for 150 seconds."""
-UNFINISHED = "replication_unfinished"
 
 
 def compare_settings(
