@@ -102,7 +102,7 @@ def test_a_listing_that_was_put_aside_comes_back_without_sizes_and_scans(items: 
 
 
 def test_a_listing_of_many_tags_is_put_in_many_items_and_counts_only_whole(real: ReplicaItems, client: Any) -> None:
-    """4,000 images of which each has hundreds of tags that no compression makes small."""
+    """Images of which each has hundreds of tags that no compression makes small."""
     random = Random(7)
     tags = [tuple(f"{random.getrandbits(400):x}" for _ in range(90)) for _ in range(200)]
     images = {(one := image(n, tags=tags[n % 200], pushed_at=NOW)).ref.digest: one for n in range(200)}
