@@ -11,9 +11,8 @@ import pytest
 
 from chalicelib.adapters.ecr.settings import EcrReplication
 from chalicelib.adapters.stores.sweep_items import ReplicaItems
-from chalicelib.domain.events.sweep_message import Sweep, begin
+from chalicelib.domain.events.sweep_message import MOST_PARTS, Sweep, begin
 from chalicelib.domain.images.image import Repository
-from chalicelib.domain.replication.check_progress import MOST_PARTS
 from chalicelib.domain.replication.replica import Replica
 from chalicelib.domain.replication.replica_case import Listed
 from chalicelib.local.aws.deployment import ACCOUNT

@@ -13,8 +13,6 @@ import msgspec
 
 from chalicelib.domain.replication.rules import Destination
 
-MOST_PARTS = 12
-"""Messages of one chain, requeued ones included. The sweep's clock and planner come before them."""
 MOST_BEGUN_ANEW = 2
 """How often one end is listed from its beginning because AWS does not go on with the listing."""
 
@@ -56,13 +54,6 @@ class CheckProgress(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def __str__(self) -> str:
         return msgspec.json.encode(self).decode()
-
-    def end(self, destination: Destination | None) -> ListedEnd:
-        return next((end for end in self.ends if end.destination == destination), ListedEnd(destination))
-
-    def is_last(self, attempt: int) -> bool:
-        """Whether the chain may not go on after this message, which was sent `attempt` times before."""
-        return self.parts + attempt + 1 >= MOST_PARTS
 
 
 class Unfinished(msgspec.Struct, frozen=True):

@@ -88,6 +88,7 @@ class _Check:
     ) -> None:
         self.message, self.rules, self.state, self.tries, self.context = message, rules, state, tries, context
         self.home, self.until, self.progress = message.repository, until, _progress(message, state)
+        self.parts = message.parts_with(self.progress.parts)
         ends = self.progress.ends or _both_ends(self.home, rules, state)
         self.lister = EndLister(self.home, ends, tries, until, context)
 
@@ -101,7 +102,7 @@ class _Check:
 
     def _look(self, ends: Ends) -> None:
         looked = look_at_copies(ends, self.progress.digest, self.until, self.context)
-        if looked.after is not None and not self._is_last:
+        if looked.after is not None and self.parts is not None:
             announce_copies(self.home, looked.kept, {}, {}, looked.done, self.tries, self.context)
             self._go_on(looked.after, self.lister.put_aside())
             return
@@ -124,20 +125,15 @@ class _Check:
         """When the first of the images were listed that no later sweep has looked at again."""
         return min(self.progress.since or ends.at, ends.at)
 
-    @property
-    def _is_last(self) -> bool:
-        return self.progress.is_last(self.message.attempt)
-
     def _go_on(self, digest: str, ends: tuple[ListedEnd, ...]) -> None:
         """By another message; where the chain is too long, by the next sweep."""
-        if self._is_last:
+        if self.parts is None:
             unfinished = Unfinished(self.progress.since or self.message.started_at, digest)
             self.context.replicas.store_state(self.home, msgspec.structs.replace(self.state, unfinished=unfinished))
             self.context.table.store_repository(self.home, {UNFINISHED: msgspec.to_builtins(unfinished)})
             announce_unfinished(self.home, unfinished, self.tries, self.context)
             return
-        parts = self.progress.parts + self.message.attempt + 1
-        after = str(msgspec.structs.replace(self.progress, digest=digest, ends=ends, parts=parts))
+        after = str(msgspec.structs.replace(self.progress, digest=digest, ends=ends, parts=self.parts))
         self.context.outbox.send("sweeps", msgspec.structs.replace(self.message, after=after, attempt=0))
 
 

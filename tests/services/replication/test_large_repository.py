@@ -16,9 +16,9 @@ import pytest
 
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.events.message import SendAlert
-from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
+from chalicelib.domain.events.sweep_message import MOST_PARTS, Sweep, SweepRepository
 from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository, ScanState
-from chalicelib.domain.replication.check_progress import MOST_BEGUN_ANEW, MOST_PARTS, CheckProgress
+from chalicelib.domain.replication.check_progress import MOST_BEGUN_ANEW, CheckProgress
 from chalicelib.domain.replication.replica import Replica, ReplicaStatus, ReplicationState
 from chalicelib.domain.replication.replica_case import Listed, Reported
 from chalicelib.domain.replication.rules import Configuration, Destination, ReplicationRule
