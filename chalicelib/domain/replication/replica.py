@@ -197,9 +197,10 @@ def counted(replicas: Iterable[Replica]) -> Mapping[str, int]:
 
 
 def is_missing(state: ReplicationState | None, replicas: Iterable[Replica], digest: str) -> bool | None:
-    """Whether a copy that a rule demands is not proven, so that the source must be kept. None: never checked."""
-    if state is None:
+    """Whether a copy that a rule demands is not proven, so that the source must be kept. None: never checked to the
+    end, so that not even the destinations need be known."""
+    if state is None or state.refreshed_at is None:
         return None
     places = {sight.destination for sight in state.sights if sight.gone_at is None}
     proven = {r.destination for r in replicas if r.ref.digest == digest and not r.is_owed}
-    return None if places and state.refreshed_at is None else bool(places - proven)
+    return bool(places - proven)

@@ -25,8 +25,8 @@ from chalicelib.errors import UpstreamError
 from chalicelib.services.ports.context import Context
 from chalicelib.services.replication.announce_copies import announce_copies, announce_unfinished
 from chalicelib.services.replication.judge_copies import Ends
-from chalicelib.services.replication.list_ends import EndLister, ListedEnds
-from chalicelib.services.replication.store_copies import look_at_copies
+from chalicelib.services.replication.list_ends import ListedEnds, list_ends
+from chalicelib.services.replication.store_copies import store_copies
 
 COMPARED_EVERY = timedelta(days=1)
 PART = timedelta(seconds=60)
@@ -90,21 +90,21 @@ class _Check:
         self.home, self.until, self.progress = message.repository, until, _progress(message, state)
         self.parts = message.parts_with(self.progress.parts)
         ends = self.progress.ends or _both_ends(self.home, rules, state)
-        self.lister = EndLister(self.home, ends, tries, until, context)
+        self.listing = list_ends(self.home, ends, tries, until, context)
 
     def run(self) -> None:
-        if not self.lister.list_all():
-            self._go_on(self.progress.digest, self.lister.put_aside())
-        elif (listed := self.lister.read()) is None:
+        if not self.listing.is_whole:
+            self._go_on(self.progress.digest, self.listing.put_aside())
+        elif (listed := self.listing.read()) is None:
             self._go_on(self.progress.digest, ())
         else:
             self._look(_ends(self.home, self.rules, self.state, listed))
 
     def _look(self, ends: Ends) -> None:
-        looked = look_at_copies(ends, self.progress.digest, self.until, self.context)
+        looked = store_copies(ends, self.progress.digest, self.until, self.context)
         if looked.after is not None and self.parts is not None:
             announce_copies(self.home, looked.kept, {}, {}, looked.done, self.tries, self.context)
-            self._go_on(looked.after, self.lister.put_aside())
+            self._go_on(looked.after, self.listing.put_aside())
             return
         standing = self.context.replicas.of(self.home).values()
         blind = {s.destination: s.unread for s in ends.sights if s.unread is not None and s.gone_at is None}
@@ -128,7 +128,8 @@ class _Check:
     def _go_on(self, digest: str, ends: tuple[ListedEnd, ...]) -> None:
         """By another message; where the chain is too long, by the next sweep."""
         if self.parts is None:
-            unfinished = Unfinished(self.progress.since or self.message.started_at, digest)
+            former = self.state.unfinished
+            unfinished = Unfinished(former.since if former is not None else self.message.started_at, digest)
             self.context.replicas.store_state(self.home, msgspec.structs.replace(self.state, unfinished=unfinished))
             self.context.table.store_repository(self.home, {UNFINISHED: msgspec.to_builtins(unfinished)})
             announce_unfinished(self.home, unfinished, self.tries, self.context)
@@ -141,7 +142,7 @@ def _progress(message: SweepRepository, state: ReplicationState) -> CheckProgres
     """A new sweep goes on with what the last one has left."""
     if message.after is not None:
         return CheckProgress.read(message.after)
-    if state.unfinished is None:
+    if state.unfinished is None or not state.unfinished.digest:
         return CheckProgress()
     return CheckProgress(state.unfinished.digest, since=state.unfinished.since)
 

@@ -55,8 +55,14 @@ class StoredImages(msgspec.Struct, frozen=True):
     known: Mapping[tuple[str, Destination], Replica]
 
 
+def judge_copies(digest: str, stored: StoredImages, judging: Judging) -> list[Replica]:
+    """Those of one image; none where the source has deleted it meanwhile. Raises TransientError."""
+    judging.stored = stored
+    return judging.copies_of(digest)
+
+
 class Judging:
-    """One run: `copies` gain what is read later, and calls are counted."""
+    """One run: `copies` gain what is read later, and calls are counted. `stored`: of the images whose turn it is."""
 
     def __init__(self, ends: Ends, policy: Policy, context: Context) -> None:
         self.ends, self.policy, self.context = ends, policy, context
@@ -82,9 +88,7 @@ class Judging:
     def has_asked_enough(self) -> bool:
         return self.reports >= REPORTS_AT_MOST
 
-    def copies_of(self, digest: str, stored: StoredImages) -> list[Replica]:
-        """None of an image that the source has deleted meanwhile. Raises TransientError."""
-        self.stored = stored
+    def copies_of(self, digest: str) -> list[Replica]:
         ref, found, asked = self.ends.home.image(digest), list[Replica](), _Asked()
         for sight in self.ends.sights:
             case = self._case(ref, sight)

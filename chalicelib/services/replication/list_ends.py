@@ -33,27 +33,37 @@ class ListedEnds(msgspec.Struct, frozen=True):
     at: datetime
 
 
-class EndLister:
-    """`ends`: as far as former messages have got, the source last. `tries`: how often this one has come, from 0."""
+def list_ends(
+    home: Repository, ends: Collection[ListedEnd], tries: int, until: datetime, context: Context
+) -> EndListing:
+    """Goes on with `ends`, of which the source is last, until there is no time for more; with one page at least.
+    `tries`: how often the message has come, from 0. Raises TransientError; UpstreamError where the source cannot be
+    read."""
+    listing = EndListing(home, ends, tries, context)
+    listing.go_on(until)
+    return listing
 
-    def __init__(
-        self, home: Repository, ends: Collection[ListedEnd], tries: int, until: datetime, context: Context
-    ) -> None:
-        self._home, self._tries, self._until, self._context = home, tries, until, context
+
+class EndListing:
+    """Of one message."""
+
+    def __init__(self, home: Repository, ends: Collection[ListedEnd], tries: int, context: Context) -> None:
+        self._home, self._tries, self._context = home, tries, context
         self._ends = {end.destination: end for end in ends}
         self._listed: dict[Destination | None, dict[str, ImageDetail]] = {}
 
-    def list_all(self) -> bool:
-        """False: there was no time for all, but for one page at least. Raises TransientError; UpstreamError where the
-        source cannot be read."""
+    @property
+    def is_whole(self) -> bool:
+        return all(end.whole for end in self._ends.values())
+
+    def go_on(self, until: datetime) -> None:
         asked = False
         for place in self._ends:
             while not self._ends[place].whole:
-                if asked and self._context.clock.now() >= self._until:
-                    return False
+                if asked and self._context.clock.now() >= until:
+                    return
                 self._ends[place] = self._further(self._ends[place])
                 asked = True
-        return True
 
     def put_aside(self) -> tuple[ListedEnd, ...]:
         """All that is listed by now. A message that dies has put it aside for nobody."""

@@ -17,7 +17,7 @@ from chalicelib.domain.replication.replica import Replica
 from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import DigestRange
-from chalicelib.services.replication.judge_copies import Ends, Judging, StoredImages
+from chalicelib.services.replication.judge_copies import Ends, Judging, StoredImages, judge_copies
 from chalicelib.services.replication.mirror_quarantine import mirror_quarantine
 
 READ_AT_ONCE = 1_000
@@ -35,7 +35,7 @@ class Looked(msgspec.Struct):
     left: int = 0
 
 
-def look_at_copies(ends: Ends, after: str, until: datetime, context: Context) -> Looked:
+def store_copies(ends: Ends, after: str, until: datetime, context: Context) -> Looked:
     """All images behind `after`, but for one at least only until `until`. What the table has of them is read in turns,
     by their digests: it does not fit into memory. Raises TransientError."""
     rules = context.rules.current()
@@ -64,7 +64,7 @@ def look_at_image(
     digest: str, ends: Ends, stored: StoredImages, judging: Judging, rules: Rules, looked: Looked, context: Context
 ) -> None:
     """Adds to `looked`. Raises TransientError."""
-    for found in judging.copies_of(digest, stored):
+    for found in judge_copies(digest, stored, judging):
         if (replica := _kept(found, stored, context)) is not None:
             looked.kept.append(replica)
             if (line := _mirrored(replica, ends, stored, rules, context)) is not None:

@@ -195,6 +195,8 @@ def test_retention_is_told_whether_a_copy_is_missing(items: ReplicaItems) -> Non
     assert items.missing(HOME, [one, other]) == {one: False, other: True}
     items.store_state(HOME, ReplicationState((), NOW))
     assert items.missing(HOME, [other]) == {other: False}
+    items.store_state(HOME, ReplicationState(unfinished=Unfinished(NOW)))
+    assert items.missing(HOME, [other]) == {other: None}, "no destination was found, because the listing did not end"
 
 
 def test_pages_go_on_where_they_end(items: ReplicaItems) -> None:

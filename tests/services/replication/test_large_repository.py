@@ -285,6 +285,17 @@ def test_ends_that_cannot_be_listed_in_one_sweep_are_told(crawling: Large) -> No
     assert (unfinished.left, unfinished.digest) == (None, "")
     (alert,) = large.told
     assert alert.notes[0].startswith("its images could not be listed at all ends in the time of one sweep")
+    large.next_hour()
+    large.sweep()
+    assert large.state().unfinished == unfinished, "since the first of them"
+    large.slowness = 0.1
+    large.next_hour()
+    began = large.moment
+    large.sweep()
+    unfinished = large.state().unfinished
+    assert unfinished is not None
+    assert unfinished.digest
+    assert unfinished.since >= began, "nothing was looked at before"
 
 
 def test_a_repository_that_no_rule_copies_any_more_is_not_unfinished(crawling: Large) -> None:
