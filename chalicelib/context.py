@@ -149,7 +149,7 @@ class AppContext:
     def replicas(self) -> ReplicaItems:
         from chalicelib.adapters.stores.sweep_items import ReplicaItems
 
-        return ReplicaItems(self._dynamo)
+        return ReplicaItems(self._dynamo, self.clock.now)
 
     @cached_property
     def inventory(self) -> EcrListing:

@@ -19,7 +19,7 @@ LazarettoError
     ├── TransientError              503  throttled, timed out: try again later (`retry_after_seconds`)
     │   └── ContendedError          503  other writers of the same image were faster, as often as was tried
     ├── OversizedError              502  an item larger than DynamoDB takes
-    ├── AbsentError                 502  AWS says the image, repository or scan does not exist
+    ├── AbsentError                 502  AWS says the image, repository, scan or page does not exist
     └── DeniedError                 502  AWS says our role may not
 """
 
@@ -133,7 +133,7 @@ class OversizedError(UpstreamError):
 
 
 class AbsentError(UpstreamError):
-    """`what` is `image`, `repository` or `scan`."""
+    """`what` is `image`, `repository`, `scan`, or `page`: a listing that AWS does not continue from there any more."""
 
     def __init__(self, what: str, message: str) -> None:
         super().__init__(message)

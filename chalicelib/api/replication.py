@@ -17,6 +17,7 @@ from chalicelib.api.framework.query import Parameter, Query, flag, member
 from chalicelib.domain.images.image import Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.replication.alert import remedies, words
+from chalicelib.domain.replication.check_progress import UNFINISHED, Unfinished
 from chalicelib.domain.replication.lag import ReplicationLag
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Allowance
@@ -55,14 +56,26 @@ class DestinationAnswer(msgspec.Struct, frozen=True):
     lag: LagAnswer | None
 
 
+class UnfinishedAnswer(msgspec.Struct, frozen=True):
+    """What the last sweep had no time for; the next one goes on with it. `left` images of `images` were not looked at;
+    null: they could not even be listed. `since`: when the check began. `text` says it in a sentence."""
+
+    since: datetime
+    left: int | None
+    images: int | None
+    text: str
+
+
 class ReplicatedRepository(msgspec.Struct, frozen=True):
-    """`refreshed_at`: when all its images were last looked at."""
+    """`looked_at`: when all its images were last looked at. `unfinished`: what is left of the last check, and then the
+    counts are in part those of former ones; null: nothing."""
 
     registry: str
     region: str
     repository: str
     looked_at: datetime | None
     destinations: tuple[DestinationAnswer, ...]
+    unfinished: UnfinishedAnswer | None
 
 
 class CopyAnswer(msgspec.Struct, frozen=True):
@@ -110,8 +123,20 @@ def repository_answer(home: Repository, facts: Mapping[str, object]) -> Replicat
     """`facts` as the sweep left them with the repository."""
     held, at = facts.get("replication"), facts.get("replication_at")
     found = held if isinstance(held, dict) else {}
-    places = tuple(_destination(path, said) for path, said in sorted(found.items()))
-    return ReplicatedRepository(home.registry, home.region, home.name, at if isinstance(at, datetime) else None, places)
+    left = Unfinished.read(facts.get(UNFINISHED))
+    return ReplicatedRepository(
+        registry=home.registry,
+        region=home.region,
+        repository=home.name,
+        looked_at=at if isinstance(at, datetime) else None,
+        destinations=tuple(_destination(path, said) for path, said in sorted(found.items())),
+        unfinished=None if left is None else UnfinishedAnswer(left.since, left.left, left.images, left.words),
+    )
+
+
+def is_copied(facts: Mapping[str, object]) -> bool:
+    """Whether a sweep has found destinations, or was still listing them."""
+    return bool(facts.get("replication") or facts.get(UNFINISHED))
 
 
 def _destination(path: str, said: Mapping[str, object]) -> DestinationAnswer:
@@ -176,7 +201,7 @@ def show_replication(query: Query) -> ReplicationAnswer:
 
 def _repositories(query: Query, paging: Paging, place: AppContext) -> ReplicationAnswer:
     page = place.queries.repositories(paging.start, paging.limit)
-    meant = [row for row in page.items if is_meant(query, row.repository) and row.facts.get("replication")]
+    meant = [row for row in page.items if is_meant(query, row.repository) and is_copied(row.facts)]
     listed = tuple(repository_answer(row.repository, row.facts) for row in meant)
     return ReplicationAnswer(listed, (), paging.next_cursor(page.after))
 

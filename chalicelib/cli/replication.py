@@ -44,6 +44,8 @@ def replication_command(
 
 def _alarming(body: dict[str, Any]) -> bool:
     """What could not be looked at is not as it should be."""
+    if any(repository["unfinished"] for repository in body["repositories"]):
+        return True
     places = [place for repository in body["repositories"] for place in repository["destinations"]]
     unread = any(copy["status"] == ReplicaStatus.UNREADABLE for copy in body["copies"])
     alarms = any(copy["alarm"] for copy in body["copies"]) or any(place["alarms"] for place in places)
@@ -52,10 +54,10 @@ def _alarming(body: dict[str, Any]) -> bool:
 
 def _print(body: dict[str, Any], one: bool) -> None:
     repositories = body["repositories"]
-    if not any(repository["destinations"] for repository in repositories):
-        output.say("No replication rule is known to cover it." if one else "No repository is known to be replicated.")
-    else:
+    if any(repository["destinations"] for repository in repositories):
         output.print_table("destinations", ("repository", "destination", "copies", "checked at"), _rows(repositories))
+    elif not any(repository["unfinished"] for repository in repositories):
+        output.say("No replication rule is known to cover it." if one else "No repository is known to be replicated.")
     if lags := list(_lags(repositories)):
         output.print_table("lags", ("repository", "destination", *LAG_COLUMNS), lags)
     for said, names in _notes(repositories).items():
@@ -107,9 +109,11 @@ def _counts(counts: dict[str, int]) -> str | None:
 
 
 def _notes(repositories: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Notes about destinations, each with its repositories: most share them."""
+    """Notes, each with its repositories: most share those about destinations."""
     found: dict[str, list[str]] = {}
     for repository in repositories:
+        if (left := repository["unfinished"]) is not None:
+            found.setdefault(f"is not checked to the end: {left['text']}", []).append(repository["repository"])
         for place in repository["destinations"]:
             for line in (*place["settings"], *_unread(place)):
                 said = f"at {_name(place, repository['registry'])}: {line}"

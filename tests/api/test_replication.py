@@ -57,6 +57,25 @@ def test_repositories_with_destinations_are_listed_with_counts(ask: Ask, replica
     assert body["copies"] == []
 
 
+def test_what_a_sweep_had_no_time_for_is_told(ask: Ask, replicated: FakeContext) -> None:
+    assert [repository["unfinished"] for repository in ask(PATH)["repositories"]] == [None]
+    left = {"since": NOW.isoformat(), "digest": ref(1).digest, "left": 60_000, "images": 100_000}
+    replicated.queries.homes[home()]["replication_unfinished"] = left
+    replicated.queries.homes[home("team/web")]["replication_unfinished"] = {"since": NOW.isoformat()}
+    one, other = ask(PATH)["repositories"]
+    assert one["unfinished"] == {
+        "since": "2026-03-10T12:00:00Z",
+        "left": 60_000,
+        "images": 100_000,
+        "text": "60,000 of 100,000 images were not looked at in the time of one sweep; the check began "
+        "2026-03-10 12:00 UTC",
+    }
+    assert (other["repository"], other["destinations"]) == ("team/web", [])
+    assert (other["unfinished"]["left"], other["unfinished"]["images"]) == (None, None)
+    replicated.queries.homes[home()]["replication_unfinished"] = "of another version"
+    assert ask(PATH, repository="team/api")["repositories"][0]["unfinished"] is None
+
+
 def test_copies_of_one_repository_are_listed_one_by_one(ask: Ask, replicated: FakeContext) -> None:
     body = ask(PATH, repository="team/api")
     assert len(body["copies"]) == 4

@@ -54,6 +54,15 @@ def test_a_copy_that_is_missing_is_a_negative_answer_with_its_remedy(run: Run, r
     assert [copy["status"] for copy in body["copies"]] == ["COMPLETE", "MISSING"]
 
 
+def test_a_check_that_did_not_end_is_a_negative_answer(run: Run, replicated: FakeContext) -> None:
+    left = {"since": NOW.isoformat(), "left": 60_000, "images": 100_000}
+    replicated.queries.homes[home()]["replication_unfinished"] = left
+    for words in (("replication",), ("replication", "team/api")):
+        result = run(*words)
+        assert result.exit_code == 1, "what was not looked at is not fine"
+        assert "team/api is not checked to the end: 60,000 of 100,000 images" in " ".join(result.stdout.split())
+
+
 def test_what_many_repositories_have_in_common_is_said_once(run: Run, context: FakeContext) -> None:
     near = Destination(home().registry, "eu-central-1")
     said = {place.path: {"COMPLETE": 1, "alarms": 0, "unread": "no role is set"} for place in (near, FAR)}

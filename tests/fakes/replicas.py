@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
-from chalicelib.domain.images.image import ImageRef, Repository
+from chalicelib.domain.images.image import ImageDetail, ImageRef, Repository
 from chalicelib.domain.replication.replica import Replica, ReplicationState, is_missing
 from chalicelib.domain.replication.rules import Configuration, Destination
-from chalicelib.services.ports.table import Page
+from chalicelib.services.ports.table import EVERY, DigestRange, Page
 
 
 class FakeReplicas:
@@ -18,6 +18,7 @@ class FakeReplicas:
         self.states: dict[Repository, ReplicationState] = {}
         self._else = ReplicationState(refreshed_at=refreshed_at) if refreshed_at is not None else None
         self.kept: dict[tuple[ImageRef, Destination], Replica] = {}
+        self.listings: dict[tuple[Repository, str], dict[str, ImageDetail]] = {}
 
     def add(self, replica: Replica) -> Replica:
         self.kept[replica.ref, replica.destination] = replica
@@ -29,8 +30,10 @@ class FakeReplicas:
     def store_state(self, home: Repository, state: ReplicationState) -> None:
         self.states[home] = state
 
-    def of(self, home: Repository) -> dict[tuple[str, Destination], Replica]:
-        return {(ref.digest, place): r for (ref, place), r in sorted(self.kept.items()) if ref.home == home}
+    def of(self, home: Repository, between: DigestRange | None = None) -> dict[tuple[str, Destination], Replica]:
+        first, last = between or EVERY
+        mine = [(key, r) for key, r in self.kept.items() if key[0].home == home and first <= key[0].digest <= last]
+        return {(ref.digest, place): r for (ref, place), r in sorted(mine, key=lambda one: one[0])}
 
     def of_image(self, ref: ImageRef) -> tuple[Replica, ...]:
         return tuple(r for (digest, _), r in self.of(ref.home).items() if digest == ref.digest)
@@ -49,6 +52,14 @@ class FakeReplicas:
 
     def drop(self, replica: Replica) -> None:
         self.kept.pop((replica.ref, replica.destination), None)
+
+    def store_listing(self, home: Repository, images: Iterable[ImageDetail]) -> str:
+        name = str(len(self.listings))
+        self.listings[home, name] = {image.ref.digest: image for image in images}
+        return name
+
+    def stored_listing(self, home: Repository, name: str) -> dict[str, ImageDetail] | None:
+        return self.listings.get((home, name))
 
     def missing(self, home: Repository, digests: Collection[str]) -> dict[str, bool | None]:
         return {d: is_missing(self.state(home), self.of_image(home.image(d)), d) for d in digests}

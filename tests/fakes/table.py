@@ -22,7 +22,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.table import DeniedDigests, Move, RolloutProgress, Stored, TagMove
+from chalicelib.services.ports.table import EVERY, DeniedDigests, DigestRange, Move, RolloutProgress, Stored, TagMove
 
 
 def stored_form(document: FindingsDocument) -> FindingsDocument:
@@ -76,9 +76,10 @@ class FakeTable:
         former = former or Header(ref=ref, known_at=self._now())
         self.headers[ref] = msgspec.structs.replace(former, version=version + 1, refresh_due_at=due_at)
 
-    def headers_of(self, repository: Repository, after: str = "") -> Iterator[Header]:
-        held = (h for h in self.headers.values() if h.ref.home == repository and h.ref.digest > after)
-        yield from sorted(held, key=lambda h: h.ref.digest)
+    def headers_of(self, repository: Repository, between: DigestRange | None = None) -> Iterator[Header]:
+        first, last = between or EVERY
+        found = (h for h in self.headers.values() if h.ref.home == repository and first <= h.ref.digest <= last)
+        yield from sorted(found, key=lambda h: h.ref.digest)
 
     def forget_repository(self, repository: Repository) -> None:
         self.repositories.pop(repository, None)

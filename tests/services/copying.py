@@ -110,7 +110,7 @@ class Estate(World):
         self.envelopes.clear()
         self.accounts = AssumedRoles(held.sessions, {}, self.now) if blind else held.accounts
         self.replication: Any = EcrReplication(lambda account, region: self.client(account, region), self.now)
-        self.replicas: Any = ReplicaItems(Dynamo(held.sessions.client("dynamodb"), TABLE))
+        self.replicas: Any = ReplicaItems(Dynamo(held.sessions.client("dynamodb"), TABLE), self.now)
         self.registry = EcrRegistry(lambda _, region: held.sessions.client("ecr", region), lambda region: None)  # type: ignore
         self.slack = Channel("slack")
         self.channels: dict[str, Any] = {"slack": self.slack}

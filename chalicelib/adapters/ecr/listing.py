@@ -12,11 +12,12 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.aws.calls import answer_behind, answered_at, read_answer, read_pages
+from chalicelib.adapters.aws.calls import answer_behind, answered_at, code_of, read_answer, read_pages
 from chalicelib.adapters.ecr.registry import NEVER_SCANNED, describe_all, describe_images, named
 from chalicelib.domain.images.image import PUBLIC_REGION, ImageDetail, ImageRef, Repository, Scan, ScanState
 from chalicelib.domain.images.names import PublicRegistry, RegistryPlace
 from chalicelib.domain.reconcile.registry_listing import ImagesListed, RepositoriesListed
+from chalicelib.domain.replication.replica_case import Listed
 from chalicelib.errors import AbsentError, TooLargeError, UpstreamError
 from chalicelib.parsers.findings.basic_scan import parse_image_scan_findings
 from chalicelib.parsers.images.images import (
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 REFERRERS_ASKED = 50
 ROWS_ASKED = 1000
+_TOKEN_REFUSED = ("InvalidParameterException", "ValidationException")
+"""AWS does not say how long a `nextToken` holds."""
 
 
 class EcrListing:
@@ -64,6 +67,20 @@ class EcrListing:
         parse = partial(parse_describe_images, region=repository.region)
         request: Any = {**named(repository), "filter": {"imageStatus": "ANY"}}
         return _listed(repository, parse, self._client(repository).describe_images, most, **request)
+
+    def page(self, repository: Repository, after: str | None = None) -> Listed:
+        """One page of it, archived images too. Raises AbsentError (`repository`; `page`: ECR does not take `after`)."""
+        what, call = f"list the images of {repository.path}", self._client(repository).describe_images
+        request: Any = {**named(repository), "filter": {"imageStatus": "ANY"}, "maxResults": ROWS_ASKED}
+        request |= {"nextToken": after} if after is not None else {}
+        parse = partial(parse_describe_images, region=repository.region)
+        try:
+            page, answer = next(read_pages(what, parse, call, **request))
+        except UpstreamError as error:
+            if after is not None and code_of(error) in _TOKEN_REFUSED:
+                raise AbsentError("page", str(error)) from error
+            raise
+        return Listed({image.ref.digest: image for image in page.images}, answered_at(answer), page.next_token)
 
     def describe(self, home: Repository, digests: Collection[str]) -> dict[str, ImageDetail]:
         """By digest, whatever the storage class; what is not there is absent from the answer."""

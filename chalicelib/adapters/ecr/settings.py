@@ -111,12 +111,9 @@ class EcrReplication:
         self._kept[place] = (now, found)
         return found
 
-    def listing(self, home: Repository) -> Listed:
-        """Every image, whatever its storage class. Raises AbsentError (`repository`)."""
-        found = self._listing.images(home)
-        if found.absent:
-            raise AbsentError("repository", f"{home.path}: there is no such repository")
-        return Listed(found.images, found.listed_at)
+    def listing(self, home: Repository, after: str | None = None) -> Listed:
+        """A page of its images, whatever their storage class. Raises AbsentError (`repository`; `page`: begin anew)."""
+        return self._listing.page(home, after)
 
     def describe(self, ref: ImageRef) -> Listed:
         """The one image; without it where it, or its repository, is not there."""

@@ -41,7 +41,7 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.finding import Finding, FindingsDocument
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.table import DeniedDigests, RolloutProgress, Stored, TagMove
+from chalicelib.services.ports.table import DeniedDigests, DigestRange, RolloutProgress, Stored, TagMove
 
 T = TypeVar("T")
 KEV_REMEMBERED = timedelta(days=1)
@@ -120,9 +120,9 @@ chains, deflated; `x` B nonce | 1 for each started KB |
         An unknown image gets a header outside the index `by_state`. 1 unit, no index write."""
         self._headers.mark_refresh(ref, version, due_at)
 
-    def headers_of(self, repository: Repository, after: str = "") -> Iterator[Header]:
-        """All headers of a repository, by digest, page by page; eventually consistent."""
-        return self._headers.of_repository(repository, after)
+    def headers_of(self, repository: Repository, between: DigestRange | None = None) -> Iterator[Header]:
+        """The headers of a repository by digest, page by page; eventually consistent."""
+        return self._headers.of_repository(repository, between)
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
         """Oldest first; eventually consistent."""

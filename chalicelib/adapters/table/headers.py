@@ -49,7 +49,7 @@ from chalicelib.domain.images.finding import Severity
 from chalicelib.domain.images.image import ImageRef, Kind, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.errors import ConflictError
-from chalicelib.services.ports.table import ImageRow, Stored
+from chalicelib.services.ports.table import EVERY, DigestRange, ImageRow, Stored
 
 TAGS_SHOWN = 3
 NO_COUNTS = (0,) * len(Severity)
@@ -308,12 +308,15 @@ class Headers:
             if stored.get(s.NONCE) != mine[s.NONCE]:  # else its answer was lost and it was sent again
                 raise
 
-    def of_repository(self, repository: Repository, after: str = "") -> Iterator[Header]:
-        start = f"IMAGE#{after}"
-        values = {":pk": {"S": repository_pk(repository)}, ":from": {"S": start}, ":to": {"S": "IMAGE#~"}}
-        for item in self._dynamo.query(f"{s.PK} = :pk AND {s.SK} BETWEEN :from AND :to", values):
-            if item[s.SK]["S"] != start:
-                yield read_header_item(item)
+    def of_repository(self, repository: Repository, between: DigestRange | None = None) -> Iterator[Header]:
+        first, last = between or EVERY
+        values = {
+            ":pk": {"S": repository_pk(repository)},
+            ":first": {"S": f"IMAGE#{first}"},
+            ":last": {"S": f"IMAGE#{last}"},
+        }
+        for item in self._dynamo.query(f"{s.PK} = :pk AND {s.SK} BETWEEN :first AND :last", values):
+            yield read_header_item(item)
 
     def due(self, shard: int, before: datetime) -> Sequence[ImageRef]:
         values = {":pk": {"S": due_pk(shard)}, ":before": {"S": due_sk(before)}}

@@ -9,6 +9,7 @@ from chalicelib.cli.doctor.doctor_context import DoctorContext
 from chalicelib.domain.doctor.health import CheckResult, ago, fail, ok, skipped, unknown, warn
 from chalicelib.domain.events.sweep_message import Sweep
 from chalicelib.domain.recovery.readiness import LOOKED_FOR
+from chalicelib.domain.replication.check_progress import UNFINISHED, Unfinished
 from chalicelib.domain.replication.lag import ReplicationLag
 from chalicelib.errors import StoredPolicyError
 
@@ -85,7 +86,8 @@ def sweeps(context: DoctorContext) -> CheckResult:
 def replication(context: DoctorContext) -> CheckResult:
     """Whether copies were looked at lately, and wait too long. Which images could be run elsewhere is `dr-check`."""
     known = context.stored.of(*context.app.registries).living
-    copied = {home.path: facts for home, facts in known.facts.items() if facts.get(str(Sweep.REPLICATION))}
+    found = (str(Sweep.REPLICATION), UNFINISHED)
+    copied = {home.path: facts for home, facts in known.facts.items() if any(facts.get(name) for name in found)}
     if not copied:
         return skipped("no repository that is known is copied by a replication rule")
     seen = f"{len(copied)} repositories are copied"
@@ -102,6 +104,8 @@ def _unseen(facts: Mapping[str, object], now: datetime) -> Iterator[str]:
     at = facts.get(f"{Sweep.REPLICATION}_at")
     if not isinstance(at, datetime) or now - at > LOOKED_FOR:
         yield f"looked at {ago(now - at) if isinstance(at, datetime) else 'never'}, and due each hour"
+    if (left := Unfinished.read(facts.get(UNFINISHED))) is not None:
+        yield f"the check has not ended: {left.words}"
     for place, said in _places(facts):
         if (unread := said.get("unread")) is not None:
             yield f"{place} cannot be looked at: {unread}"

@@ -69,9 +69,10 @@ class ActionKind(StrEnum):
 
     `QUARANTINE_FAILED`: AWS refused it. `WOULD_QUARANTINE`: the policy only observes. `EXPIRE` is recorded before an
     image is deleted, `EXPIRE_FAILED` after it when the image was not. `EXPIRED_BY_ECR`, `ARCHIVED_BY_ECR`: ECR's own
-    lifecycle policy did it. `FILLED`: the first sweep was told of. `UNREACHABLE`: a registry cannot be listed. `ORDER_ENDED`: a
-    release has ended by itself, or an order with its registry. `ORDER_REFUSED`: an order that was recorded, and not
-    given. `REGISTRY_RETIRED`: all images of a registry were given up. `REGISTRY_WATCHED`: it is watched again.
+    lifecycle policy did it. `FILLED`: the first sweep was told of. `UNREACHABLE`: a registry cannot be listed.
+    `ORDER_ENDED`: a release has ended by itself, or an order with its registry. `ORDER_REFUSED`: an order that was
+    recorded, and not given. `REGISTRY_RETIRED`: all images of a registry were given up. `REGISTRY_WATCHED`: it is
+    watched again.
     """
 
     ALERT = "ALERT"

@@ -76,6 +76,11 @@ def begin(sweep: Sweep, registries: Sequence[RegistryPlace], at: datetime) -> It
     return (PlanSweep(sweep, place.region, at, account=place.account) for place in places)
 
 
+MOST_PARTS = 12
+"""Messages of one chain, each sent by the one before it, requeued ones included. Lambda stops a function that has sent
+to itself 16 times (AWS Lambda developer guide, recursive loop detection); the clock and the planner come before."""
+
+
 class SweepRepository(OwnMessage, frozen=True, tag="sweep-repository"):
     """Handle one repository. `handed`: what the planner has found out about it once for the whole registry, packed as
     its sweep wants it; None: it found nothing out, so the handler must ask itself. `after` goes on where another
@@ -87,6 +92,11 @@ class SweepRepository(OwnMessage, frozen=True, tag="sweep-repository"):
     handed: str | None = None
     after: str | None = None
     filling: bool = False
+
+    def parts_with(self, before: int) -> int | None:
+        """How long its chain is with it, where so many messages came before. None: it may send no other one."""
+        parts = before + self.attempt + 1
+        return parts if parts < MOST_PARTS else None
 
 
 class InitialBackfill(OwnMessage, frozen=True, tag="filled"):

@@ -96,7 +96,8 @@ _LOOKED_AT = frozenset(
 class Reconciled(msgspec.Struct, frozen=True):
     """`images`: as listed. `found` by kind, `differences`: what was repaired, or would be in a dry run. `filling`:
     nothing was compared before, so no event was lost. `more`: another message does the rest. `error`: why it could not
-    be listed; then nothing was compared. `proofs`: of the scans of its images; `started`: scans asked for."""
+    be listed, and then nothing was compared, or why it was not compared to its end. `proofs`: of the scans of its
+    images; `started`: scans asked for."""
 
     repository: Repository
     images: int = 0
@@ -115,7 +116,8 @@ class Reconciled(msgspec.Struct, frozen=True):
 
 class Memory(msgspec.Struct, frozen=True):
     """The fact `reconcile`. `counts` and `seen`: where Inspector counts otherwise than we do, in words
-    (`scan_comparison`): what a refresh did not repair is not refreshed again before it changes."""
+    (`scan_comparison`): what a refresh did not repair is not refreshed again before it changes. `left_after`: the sweep
+    was out of time there, and the next one begins behind it."""
 
     images: int = 0
     found: dict[DifferenceKind, int] = {}
@@ -125,6 +127,7 @@ class Memory(msgspec.Struct, frozen=True):
     error: str | None = None
     proofs: ScanProofs = ScanProofs()
     started: StartedScans = StartedScans()
+    left_after: str = ""
 
     @classmethod
     def read(cls, fact: object) -> Memory:
@@ -136,14 +139,26 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class ReconcileProgress(msgspec.Struct, frozen=True):
-    """`after` of a reconcile's messages: it continues behind `digest`, with what was found before."""
+    """`after` of a reconcile's messages: it continues behind `digest`, with what was found before. `parts`: messages of
+    its chain before this one. `first`: the sweep begins behind this digest and comes to those up to it last."""
 
     digest: str = ""
     found: dict[DifferenceKind, int] = {}
+    parts: int = 0
+    first: str = ""
 
     @classmethod
-    def read(cls, after: str | None) -> ReconcileProgress:
-        return cls() if after is None else msgspec.json.decode(after, type=cls)
+    def read(cls, after: str | None, first: str = "") -> ReconcileProgress:
+        """`first`: of a sweep that begins."""
+        return cls(first=first) if after is None else msgspec.json.decode(after, type=cls)
+
+    def left(self, digests: Iterable[str]) -> list[str]:
+        """Those that it has not come to yet, in its order."""
+        in_turn = sorted(digests, key=self._turn)
+        return [d for d in in_turn if not self.digest or self._turn(d) > self._turn(self.digest)]
+
+    def _turn(self, digest: str) -> tuple[bool, str]:
+        return digest <= self.first, digest
 
     def __str__(self) -> str:
         return msgspec.json.encode(self).decode()
@@ -182,6 +197,11 @@ class RepositoryFacts(msgspec.Struct, frozen=True):
     @property
     def is_compared(self) -> bool:
         return self.reconcile_at is not None or self.public_at is not None
+
+
+def left_words(left: int) -> str:
+    """What a sweep had no time for."""
+    return f"not compared to the end: {left:,} images are left, and the next sweep goes on with them"
 
 
 def is_swept(known: Iterable[RepositoryFacts]) -> bool:

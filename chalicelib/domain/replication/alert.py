@@ -8,6 +8,7 @@ from datetime import datetime
 from chalicelib.domain.alerts.alert import Alert
 from chalicelib.domain.images.image import Repository, ScanState, restore_command
 from chalicelib.domain.images.text import sanitize, some_of
+from chalicelib.domain.replication.check_progress import Unfinished
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import Destination
 
@@ -44,6 +45,21 @@ def compose_replication_alert(
             *remedies(home, ordered),
             *(f"To copy it there again: a replication rule of {home.registry} in {home.region} to {p}" for p in ended),
             f"All copies of it: lazaretto replication {home.name}",
+        ),
+    )
+
+
+def compose_unfinished_alert(home: Repository, unfinished: Unfinished, now: datetime) -> Alert:
+    return Alert(
+        event=REPLICATION,
+        title=sanitize(f"Replication: the check of {home.name} has not ended", 150),
+        at=now,
+        repository=home.name,
+        notes=(unfinished.words,),
+        what_to_do=(
+            "The next sweep goes on with them: nothing need be done where fewer are left each hour",
+            f"How many are left: lazaretto replication {home.name}",
+            "Where it does not end: docs/replication.md, Very large repositories",
         ),
     )
 

@@ -13,6 +13,7 @@ import msgspec
 
 from chalicelib.domain.images.image import ImageRef, ScanState
 from chalicelib.domain.images.verdict import Decision
+from chalicelib.domain.replication.check_progress import Unfinished
 from chalicelib.domain.replication.rules import Allowance, Destination, DestinationAccess
 
 
@@ -178,11 +179,12 @@ def without_note(replica: Replica, note: Note) -> Replica:
 class ReplicationState(msgspec.Struct, frozen=True):
     """`sights`: its destinations, also those that no rule names any more. `refreshed_at`: when all its images were
     last looked at, None: never. `announced`: the paths of destinations that cannot be looked at, each with the day
-    on which people were told."""
+    on which people were told. `unfinished`: what the last sweep has left; None: nothing."""
 
     sights: tuple[DestinationAccess, ...] = ()
     refreshed_at: datetime | None = None
     announced: tuple[str, ...] = msgspec.field(default=(), name="told")
+    unfinished: Unfinished | None = None
 
 
 def counted(replicas: Iterable[Replica]) -> Mapping[str, int]:
@@ -195,9 +197,10 @@ def counted(replicas: Iterable[Replica]) -> Mapping[str, int]:
 
 
 def is_missing(state: ReplicationState | None, replicas: Iterable[Replica], digest: str) -> bool | None:
-    """Whether a copy that a rule demands is not proven, so that the source must be kept. None: never checked."""
-    if state is None:
+    """Whether a copy that a rule demands is not proven, so that the source must be kept. None: never checked to the
+    end, so that not even the destinations need be known."""
+    if state is None or state.refreshed_at is None:
         return None
     places = {sight.destination for sight in state.sights if sight.gone_at is None}
     proven = {r.destination for r in replicas if r.ref.digest == digest and not r.is_owed}
-    return None if places and state.refreshed_at is None else bool(places - proven)
+    return bool(places - proven)

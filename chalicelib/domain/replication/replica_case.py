@@ -40,10 +40,12 @@ Reports = Mapping[Destination, Reported]
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """What a registry has of one repository, or of the images asked for, by digest. `at`: AWS's time."""
+    """What a registry has of one repository, or of the images asked for, by digest. `at`: AWS's time. `after`: of a
+    page, what gets the next one; None: it was the last."""
 
     images: Mapping[str, ImageDetail]
     at: datetime
+    after: str | None = None
 
 
 class Copies(msgspec.Struct, frozen=True):

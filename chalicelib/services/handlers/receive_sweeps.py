@@ -78,8 +78,9 @@ def run_sweep(message: PlanSweep | SweepRepository, context: Context, *, receive
                 send_plan(message, found, context)
         case SweepRepository(sweep=Sweep.RECONCILE):
             watch_repository(message.repository, context)
-            if lost := reconcile_registry(message, context).lost_events:
-                context.journal.count(Metric.LOST_EVENTS, lost)
+            result = reconcile_registry(message, context)
+            if result.lost_events and not result.more:  # the last part has the counts of all
+                context.journal.count(Metric.LOST_EVENTS, result.lost_events)
         case SweepRepository(sweep=Sweep.REPLICATION):
             check_replication(message, context, receives=receives)
         case SweepRepository(sweep=Sweep.PUBLIC):

@@ -27,6 +27,7 @@ from chalicelib.domain.replication.rules import Configuration, Destination
 from chalicelib.domain.retention.image import Deleted, Inside
 from chalicelib.domain.retention.legal_hold import LegalHold
 from chalicelib.domain.retention.lifecycle_evaluation import NativeAct
+from chalicelib.services.ports.table import DigestRange
 
 
 class Registry(Protocol):
@@ -152,8 +153,9 @@ class ReplicationReader(Protocol):
     def configuration(self, home: Repository) -> Configuration:
         """The rules of the registry and Region of `home`, a minute old at most."""
 
-    def listing(self, home: Repository) -> Listed:
-        """Every image, whatever its storage class. Raises AbsentError (`repository`)."""
+    def listing(self, home: Repository, after: str | None = None) -> Listed:
+        """A page of its images, whatever their storage class. Raises AbsentError (`repository`; `page`: AWS does not go
+        on from `after` any more)."""
 
     def describe(self, ref: ImageRef) -> Listed:
         """The one image; without it where it is not there."""
@@ -191,8 +193,8 @@ class Replicas(Protocol):
 
     def store_state(self, home: Repository, state: ReplicationState) -> None: ...
 
-    def of(self, home: Repository) -> Mapping[tuple[str, Destination], Replica]:
-        """All of a repository, by digest and destination."""
+    def of(self, home: Repository, between: DigestRange | None = None) -> Mapping[tuple[str, Destination], Replica]:
+        """Those of a repository, by digest and destination."""
 
     def of_image(self, ref: ImageRef) -> Sequence[Replica]: ...
 
@@ -203,6 +205,12 @@ class Replicas(Protocol):
         """What people were told of it; nothing where it was found otherwise in between."""
 
     def drop(self, replica: Replica) -> None: ...
+
+    def store_listing(self, home: Repository, images: Iterable[ImageDetail]) -> str:
+        """Keeps for some hours what was listed of `home`; returns the name for `stored_listing`."""
+
+    def stored_listing(self, home: Repository, name: str) -> Mapping[str, ImageDetail] | None:
+        """By digest, without sizes and scans. None: it is not there as a whole any more."""
 
     def missing(self, home: Repository, digests: Collection[str]) -> Mapping[str, bool | None]:
         """By digest, whether a copy that a rule asks for is not (known to be) there. None: not looked at yet."""

@@ -20,6 +20,9 @@ from chalicelib.domain.images.image import ImageRef, Repository, ScanState
 from chalicelib.domain.images.verdict import Decision
 
 T = TypeVar("T")
+DigestRange = tuple[str, str]
+"""The first and the last one, both included."""
+EVERY: DigestRange = ("", "~")
 
 
 class Audit(Protocol):
@@ -295,8 +298,8 @@ class Table(Protocol):
     def store_repository(self, repository: Repository, facts: Mapping[str, object]) -> None:
         """Merges facts into the repository item (`created_at`, `deleted_at`, `scan_frequency`, …)."""
 
-    def headers_of(self, repository: Repository, after: str = "") -> Iterator[Header]:
-        """All headers of a repository, by digest, page by page, those behind `after`; read eventually consistent."""
+    def headers_of(self, repository: Repository, between: DigestRange | None = None) -> Iterator[Header]:
+        """The headers of a repository by digest, page by page; read eventually consistent."""
 
     def forget_repository(self, repository: Repository) -> None:
         """Drops its item: it is listed no more, and denies no pulls. What else is stored of it stays."""

@@ -27,6 +27,7 @@ from chalicelib.domain.reconcile.difference import (
     Reconciled,
     ReconcileProgress,
     RepositoryFacts,
+    left_words,
 )
 from chalicelib.domain.reconcile.reconciliation import compare
 from chalicelib.domain.reconcile.registry_listing import ImagesListed
@@ -189,9 +190,8 @@ def _repair(
         if n and not dry_run and context.clock.now() - began > PATIENCE:
             former = differences[n - 1].ref.digest
             if former != difference.ref.digest:
-                rest = msgspec.structs.replace(message, after=str(ReconcileProgress(former, dict(found))), attempt=0)
-                context.outbox.send("sweeps", rest)
-                return _result(view, found, repaired, first=first, more=True)
+                left, result = len(differences) - n, _result(view, found, repaired, first=first, more=True)
+                return _go_on(former, left, result, progress, message, context)
         if is_confirmed(difference, view, context):
             found[difference.kind] += 1
             repaired.append(difference)
@@ -203,6 +203,20 @@ def _repair(
     result = _result(view, found, repaired, first=first)
     if not dry_run:
         _store(view, result, context)
+    return result
+
+
+def _go_on(
+    digest: str, left: int, result: Reconciled, progress: ReconcileProgress, message: SweepRepository, context: Context
+) -> Reconciled:
+    """By another message; where the chain is too long, by the next sweep: what is repaired is no difference then."""
+    parts = message.parts_with(progress.parts)
+    if parts is None:
+        result = msgspec.structs.replace(result, more=False, error=left_words(left))
+        context.table.store_repository(message.repository, {RESULT: msgspec.to_builtins(Memory(error=result.error))})
+        return result
+    after = str(ReconcileProgress(digest, dict(result.found), parts))
+    context.outbox.send("sweeps", msgspec.structs.replace(message, after=after, attempt=0))
     return result
 
 

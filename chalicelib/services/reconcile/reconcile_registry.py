@@ -25,6 +25,7 @@ from chalicelib.domain.reconcile.difference import (
     Reconciled,
     ReconcileProgress,
     RepositoryFacts,
+    left_words,
 )
 from chalicelib.domain.reconcile.reconciliation import behind, compare
 from chalicelib.domain.reconcile.repository_view import RepositoryView, compared
@@ -80,7 +81,8 @@ class _Reconcile:
     def __init__(self, message: SweepRepository, facts: RepositoryFacts, context: Context, *, dry_run: bool) -> None:
         self.message, self.facts, self.context, self.dry_run = message, facts, context, dry_run
         self.home, self.memory = message.repository, facts.reconcile
-        self.progress, self.turn = ReconcileProgress.read(message.after), turn_of(message.started_at)
+        self.progress = ReconcileProgress.read(message.after, self.memory.left_after)
+        self.turn = turn_of(message.started_at)
         self.view = self._view()
         self.began = context.clock.now()
         self.counted = Counted()
@@ -90,19 +92,28 @@ class _Reconcile:
     def run(self) -> Reconciled:
         work = self._work()
         found, repaired = Counter(self.progress.found), list[Difference]()
-        for n, digest in enumerate(digests := sorted(d for d in work if d > self.progress.digest), 1):
+        for n, digest in enumerate(digests := self.progress.left(work), 1):
             self._read_manifests(work, digests[n - 1 :])
             for difference in self._repaired(work[digest], self.home.image(digest)):
                 found[difference.kind] += 1
                 repaired.append(difference)
             if n < len(digests) and not self.dry_run and self.context.clock.now() - self.began > PATIENCE:
-                after = str(ReconcileProgress(digest, dict(found)))
-                rest = msgspec.structs.replace(self.message, after=after, attempt=0)
-                self.context.outbox.send("sweeps", rest)
-                return self._result(found, repaired, more=True)
+                return self._go_on(digest, len(digests) - n, self._result(found, repaired, more=True))
         result = self._proved(self._result(found, repaired), {d.ref for d in repaired if d.wants_refresh})
         if not self.dry_run:
             self._store(result)
+        return result
+
+    def _go_on(self, digest: str, left: int, result: Reconciled) -> Reconciled:
+        """By another message; where the chain is too long, by the next sweep."""
+        parts = self.message.parts_with(self.progress.parts)
+        if parts is None:
+            result = msgspec.structs.replace(result, more=False, error=left_words(left))
+            memory = msgspec.structs.replace(self.memory, error=result.error, left_after=digest)
+            self.context.table.store_repository(self.home, {RESULT: msgspec.to_builtins(memory)})
+            return result
+        after = ReconcileProgress(digest, dict(result.found), parts, self.progress.first)
+        self.context.outbox.send("sweeps", msgspec.structs.replace(self.message, after=str(after), attempt=0))
         return result
 
     def _view(self) -> RepositoryView:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
-from itertools import islice, takewhile
+from itertools import islice
 
 import msgspec
 
@@ -37,7 +37,7 @@ from chalicelib.services.assessment.write_header import Attempt, HeaderChange, w
 from chalicelib.services.channels.announce import announce
 from chalicelib.services.ports.answers import pages
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.table import RepositoryRow, Stored
+from chalicelib.services.ports.table import EVERY, RepositoryRow, Stored
 
 MAX_REASON = 1_000
 PAGE_IMAGES, KNOWN_ASKED = 100, 500
@@ -219,7 +219,8 @@ class _Part:
             self._put(self.found.in_repository(home.path, self._counted(home)))
         elif self.found.until:
             self._retire_again(home)
-        left = self.context.table.headers_of(home, self.found.until)
+        until = self.found.until
+        left = (one for one in self.context.table.headers_of(home, (until, EVERY[1])) if one.ref.digest > until)
         while page := list(islice(left, PAGE_IMAGES)):
             self._put(self.found.in_page(page))
             for header in page:
@@ -233,8 +234,7 @@ class _Part:
     def _retire_again(self, home: Repository) -> None:
         """The page in which a worker ran out of time, or died."""
         found = self.found
-        headers = self.context.table.headers_of(home, found.after)
-        for header in takewhile(lambda header: header.ref.digest <= found.until, headers):
+        for header in self.context.table.headers_of(home, (found.after, found.until)):
             self._retire_image(header)
 
     def _put(self, found: Retirement) -> None:

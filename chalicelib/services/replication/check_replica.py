@@ -7,15 +7,17 @@ from collections.abc import Sequence
 import msgspec
 
 from chalicelib.domain.events.sweep_message import ReplicationCheck
-from chalicelib.domain.images.image import ImageDetail
+from chalicelib.domain.images.image import ImageDetail, Repository
 from chalicelib.domain.replication.replica import Replica, ReplicationState
 from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.domain.replication.rules import Destination, DestinationAccess, sights_of
-from chalicelib.errors import DeniedError
+from chalicelib.errors import AbsentError, DeniedError, TransientError, UpstreamError
 from chalicelib.services.ports.answers import answered, header_of
 from chalicelib.services.ports.context import Context
-from chalicelib.services.replication.judge_copies import Ends, find_copies
-from chalicelib.services.replication.store_copies import store_copies
+from chalicelib.services.replication.announce_copies import announce_copies
+from chalicelib.services.replication.judge_copies import Ends, Judging, StoredImages
+from chalicelib.services.replication.list_ends import PATIENT_TRIES
+from chalicelib.services.replication.store_copies import Looked, look_at_image
 
 
 def check_replica(message: ReplicationCheck, context: Context, *, receives: int = 1) -> None:
@@ -53,7 +55,7 @@ def _check(
     # Where they cannot be listed, the sweep finds referrers among the images.
     referrers = answered(lambda: context.replication.referrers(ref)) or ()
     family = [ref.digest, *members, *referrers]
-    copies = {place: find_copies(place.repository(ref.home), family, context, tries) for place in destinations}
+    copies = {place: _find_copies(place.repository(ref.home), family, context, tries) for place in destinations}
     source = context.replication.describe(ref)
     if ref.digest not in source.images:
         return
@@ -66,12 +68,30 @@ def _check(
         at=source.at,
         sights=[msgspec.structs.replace(sight, unread=copies[sight.destination].unread) for sight in seen],
         copies={place: _with_holders(found, image, context) for place, found in copies.items()},
-        here={} if here is None else {ref.digest: here},
-        there={there[copy]: {ref.digest: stored.header} for copy, stored in context.table.read_headers(there).items()},
-        known={(r.ref.digest, r.destination): r for r in known},
         changed_at=message.changed_at,
     )
-    store_copies([ref.digest], ends, context, tries)
+    stored = StoredImages(
+        here={} if here is None else {ref.digest: here},
+        there={there[copy]: {ref.digest: one.header} for copy, one in context.table.read_headers(there).items()},
+        known={(r.ref.digest, r.destination): r for r in known},
+    )
+    rules, looked = context.rules.current(), Looked()
+    look_at_image(ref.digest, ends, stored, Judging(ends, rules.policy, context), rules, looked, context)
+    announce_copies(ref.home, looked.kept, {}, {}, looked.done, tries, context)
+
+
+def _find_copies(home: Repository, digests: Sequence[str], context: Context, tries: int) -> Copies:
+    """Of these images alone. What cannot be read is said in `unread`. Raises TransientError until PATIENT_TRIES."""
+    try:
+        return Copies(home, context.replication.describe_all(home, {*digests}))
+    except AbsentError:
+        return Copies(home)
+    except TransientError as error:
+        if tries < PATIENT_TRIES:
+            raise
+        return Copies(home, unread=str(error), down=True)
+    except UpstreamError as error:
+        return Copies(home, unread=str(error))
 
 
 def _sights(

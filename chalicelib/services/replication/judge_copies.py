@@ -1,13 +1,12 @@
 """Judge the copies of a repository's images by the listings of both ends; ask AWS only what these leave open.
 
 ECR's report is read where a copy is missing for an unknown reason, a scan where none is known to have ended: calls grow
-with what is wrong, not with images. Destinations are listed before the source, so that an image pushed in between is a
-copy on its way, and not one without a source.
+with what is wrong, not with images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -24,53 +23,22 @@ from chalicelib.errors import AbsentError, TransientError, UpstreamError
 from chalicelib.services.ports.answers import answered
 from chalicelib.services.ports.context import Context
 
-PATIENT_TRIES = 6
-"""Some minutes: then a destination that does not answer is left out."""
-
-
-def list_copies(home: Repository, context: Context, tries: int) -> Copies:
-    """Of the whole repository `home` at the destination. Raises TransientError until PATIENT_TRIES."""
-    return _seen(home, lambda: context.replication.listing(home).images, tries)
-
-
-def find_copies(home: Repository, digests: Iterable[str], context: Context, tries: int) -> Copies:
-    """Of these images alone, likewise."""
-    return _seen(home, lambda: context.replication.describe_all(home, {*digests}), tries)
-
-
-def _seen(home: Repository, look: Callable[[], Mapping[str, ImageDetail]], tries: int) -> Copies:
-    """What cannot be read is said in `unread`, and not raised. An incomplete listing counts as unread."""
-    try:
-        return Copies(home, look())
-    except AbsentError:
-        return Copies(home)
-    except TransientError as error:
-        if tries < PATIENT_TRIES:
-            raise
-        return Copies(home, unread=str(error), down=True)
-    except UpstreamError as error:
-        return Copies(home, unread=str(error))
-
-
-REPORTS_AT_MOST = 200
+REPORTS_AT_MOST = 1_000
 SCANS_AT_MOST = 200
-"""Calls of one message."""
+"""Calls of one message, which has its time besides."""
 TURNS = 24
 """One in so many is asked about each hour: of copies without a scan, and of failed ones that cannot be read."""
 
 
 class Ends(msgspec.Struct, frozen=True, kw_only=True):
-    """Both ends as they were listed. `at`: when the source was, which is last. `here`, `there`: headers by digest.
-    `known`: what was found before. `changed_at`: of a check of one image: when it changed. `deleted`: it is gone."""
+    """Both ends as they were listed. `at`: when the source was, which is last. `changed_at`: of a check of one image:
+    when it changed. `deleted`: it is gone."""
 
     home: Repository
     source: Mapping[str, ImageDetail]
     at: datetime
     sights: Sequence[DestinationAccess]
     copies: Mapping[Destination, Copies]
-    here: Mapping[str, Header]
-    there: Mapping[Destination, Mapping[str, Header]]
-    known: Mapping[tuple[str, Destination], Replica]
     changed_at: datetime | None = None
     deleted: bool = False
 
@@ -79,24 +47,22 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
         return {*self.source, *(digest for copies in self.copies.values() for digest in copies.images)}
 
 
-def judge_copies(
-    digests: Iterable[str], ends: Ends, policy: Policy, context: Context
-) -> tuple[list[Replica], str | None]:
-    """The copies of these images, and the digest after which REPORTS_AT_MOST was reached; None: all judged. Raises
-    TransientError."""
-    judging = _Judging(ends, policy, context)
-    found: list[Replica] = []
-    last: str | None = None
-    for digest in sorted(digests):
-        if judging.reports >= REPORTS_AT_MOST:
-            return found, last
-        found += judging.copies_of(digest)
-        last = digest
-    return found, None
+class StoredImages(msgspec.Struct, frozen=True):
+    """What the table has of some images. `here`, `there`: headers by digest. `known`: what was found of copies."""
+
+    here: Mapping[str, Header]
+    there: Mapping[Destination, Mapping[str, Header]]
+    known: Mapping[tuple[str, Destination], Replica]
 
 
-class _Judging:
-    """One run: `copies` gain what is read later, and calls are counted."""
+def judge_copies(digest: str, stored: StoredImages, judging: Judging) -> list[Replica]:
+    """Those of one image; none where the source has deleted it meanwhile. Raises TransientError."""
+    judging.stored = stored
+    return judging.copies_of(digest)
+
+
+class Judging:
+    """One run: `copies` gain what is read later, and calls are counted. `stored`: of the images whose turn it is."""
 
     def __init__(self, ends: Ends, policy: Policy, context: Context) -> None:
         self.ends, self.policy, self.context = ends, policy, context
@@ -108,6 +74,8 @@ class _Judging:
         self.sent_here: dict[Destination, frozenset[str]] = {}
         self.not_kept: dict[Destination, Collection[str]] = {}
         self.expired: dict[Destination, Collection[str]] = {}
+        self.stored = StoredImages({}, {}, {})
+        self.relatives: Mapping[str, Header] | None = None
         # A check of one image does not know the tags of the others.
         tags = {tag for image in ends.source.values() for tag in image.tags}
         self.source_tags = tags if ends.changed_at is None else None
@@ -115,6 +83,10 @@ class _Judging:
             if image.subject_digest is not None:
                 former = self.referrers.get(image.subject_digest, ())
                 self.referrers[image.subject_digest] = (*former, image.ref.digest)
+
+    @property
+    def has_asked_enough(self) -> bool:
+        return self.reports >= REPORTS_AT_MOST
 
     def copies_of(self, digest: str) -> list[Replica]:
         ref, found, asked = self.ends.home.image(digest), list[Replica](), _Asked()
@@ -141,7 +113,7 @@ class _Judging:
         return found
 
     def _case(self, ref: ImageRef, sight: DestinationAccess) -> ReplicaCase:
-        header = self.ends.here.get(ref.digest)
+        header = self.stored.here.get(ref.digest)
         return ReplicaCase(
             ref=ref,
             sight=sight,
@@ -152,7 +124,7 @@ class _Judging:
             children=tuple(child.digest for child in header.children) if header is not None else (),
             referrers=self.referrers.get(ref.digest, ()),
             changed_at=self.ends.changed_at,
-            former=self.ends.known.get((ref.digest, sight.destination)),
+            former=self.stored.known.get((ref.digest, sight.destination)),
             tagged="tags" in self.policy.replication.check,
             source_tags=self.source_tags,
         )
@@ -208,22 +180,29 @@ class _Judging:
             return next((note for note in (Note.NOT_KEPT, Note.LIFECYCLE) if note in former), None)
         if place not in self.not_kept:
             entry = expected_copies(place, ends.home.name, self.policy.replication)
-            self.not_kept[place] = not_kept(entry, ends.source, ends.here)
+            self.not_kept[place] = not_kept(entry, ends.source, self._relatives())
         if case.ref.digest in self.not_kept[place]:
             return Note.NOT_KEPT
         if place not in self.expired:
             settings = answered(lambda: self.context.replication.settings(case.copies.home))
             text = settings.lifecycle if settings is not None else None
-            self.expired[place] = expired_there(text, ends.source, case.copies.images, ends.here, ends.at)
+            self.expired[place] = expired_there(text, ends.source, case.copies.images, self._relatives(), ends.at)
         return Note.LIFECYCLE if case.ref.digest in self.expired[place] else None
+
+    def _relatives(self) -> Mapping[str, Header]:
+        """Of all images of the source what belongs to what, and nothing else: there may be 100,000."""
+        if self.relatives is None:
+            headers = self.context.table.headers_of(self.ends.home)
+            self.relatives = {h.ref.digest: Header(ref=h.ref, children=h.children, parents=h.parents) for h in headers}
+        return self.relatives
 
     def _with_copies(self, case: ReplicaCase, **known: object) -> ReplicaCase:
         copies = self.copies[case.sight.destination] = msgspec.structs.replace(case.copies, **known)
         return msgspec.structs.replace(case, copies=copies)
 
     def _weighed(self, replica: Replica, case: ReplicaCase) -> Replica:
-        there = self.ends.there.get(case.sight.destination, {}).get(case.ref.digest)
-        here = self.ends.here.get(case.ref.digest)
+        there = self.stored.there.get(case.sight.destination, {}).get(case.ref.digest)
+        here = self.stored.here.get(case.ref.digest)
         scan = self._scan(case, there) if case.copy is not None else None
         found = weighed(self._explained(replica, case), case.copy, here, there, scan, self.policy)
         if self._is_never_scanned(found, case.former):

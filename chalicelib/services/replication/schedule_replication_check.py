@@ -11,10 +11,14 @@ from chalicelib.domain.replication.rules import Destination
 from chalicelib.errors import UpstreamError
 from chalicelib.services.ports.context import Context
 
+LONGEST_WAIT = timedelta(hours=2)
+"""A queue keeps a message for a quarter of an hour; for the next one the function sends it to itself, which Lambda ends
+after 16 times. What has longer is left to the sweep, which comes each hour."""
+
 
 def schedule_replication_check(event: ImageAction | ReferrerAction | Replicated, context: Context) -> None:
-    """Nothing where no rule copies the repository. Where the rules cannot be read now, the check reads them: the push
-    is recorded already, and this must not fail it."""
+    """Nothing where no rule copies the repository, or a copy has longer than LONGEST_WAIT. Where the rules cannot be
+    read now, the check reads them: the push is recorded already, and this must not fail it."""
     now = context.clock.now()
     if isinstance(event, Replicated):
         source = ImageRef(event.source_registry, event.source_region, event.ref.repository, event.ref.digest)
@@ -24,6 +28,8 @@ def schedule_replication_check(event: ImageAction | ReferrerAction | Replicated,
     if not _is_copied(event) or event.ref.home.public or not _has_destinations(event.ref, context):
         return
     within = timedelta(minutes=context.rules.current().policy.replication.within_minutes)
+    if within > LONGEST_WAIT:
+        return
     due_at = event.time + within
     message = ReplicationCheck(event.ref, due_at, event.time)
     context.outbox.send("sweeps", message, max(0.0, (due_at - now).total_seconds()))

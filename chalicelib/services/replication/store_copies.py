@@ -1,185 +1,96 @@
-"""Judge copies, keep what was found otherwise than before, quarantine what must not be had, and announce the alarms.
+"""Judge copies, keep what was found otherwise than before, and quarantine what must not be had.
 
-All of it can be done again at any point: what was kept is found as it was, an order that stands is not given again. One
-alert tells of all that one look has found, once for each image, destination and state.
+All of it can be done again at any point: what was kept is found as it was, an order that stands is not given again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 
 import msgspec
 
-from chalicelib.domain.alerts.alert import AlertKey, hears, mark_of
-from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.enforcement.enforcement import closes_copies, is_mirrored
-from chalicelib.domain.headers.header import Rules
+from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import Repository, StorageStatus
-from chalicelib.domain.replication.alert import REPLICATION, compose_replication_alert
-from chalicelib.domain.replication.replica import Cause, Replica
-from chalicelib.domain.replication.rules import Destination
-from chalicelib.services.channels.announce import announce
+from chalicelib.domain.replication.replica import Replica
+from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.services.ports.context import Context
-from chalicelib.services.replication.judge_copies import Ends, judge_copies
+from chalicelib.services.ports.table import DigestRange
+from chalicelib.services.replication.judge_copies import Ends, Judging, StoredImages, judge_copies
 from chalicelib.services.replication.mirror_quarantine import mirror_quarantine
 
-Blind = Mapping[Destination, str]
+READ_AT_ONCE = 1_000
+"""Images whose headers are in memory together, of all ends."""
+_LAST = "~"
 
 
-def announce_copies(
-    home: Repository,
-    replicas: Sequence[Replica],
-    blind: Blind,
-    ended: Mapping[Destination, int],
-    done: Sequence[str],
-    tries: int,
-    context: Context,
-    announced: Sequence[str] = (),
-) -> tuple[str, ...]:
-    """`blind`: destinations that cannot be looked at, and why; `announced` of them as `ReplicationState` keeps it, and
-    it is returned with what was announced now. `ended`: destinations that no rule names any more, since now, with the
-    number of copies. `tries`: how often the message has come, from 0."""
-    policy, now = context.rules.current().policy, context.clock.now()
-    if not any(hears(route, REPLICATION, home.name) for route in policy.notify):
-        return tuple(announced)
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    known = [said for said in announced if _is_recent(said, now)]
-    silent = {said.partition(" ")[0] for said in known}
-    untold = {p: why for p, why in blind.items() if p.path not in silent}
-    unseen = {p: why for p, why in untold.items() if _is_ours(_blind_record(home, p, now), tries, context)}
-    news = [r for r in replicas if r.alarm and r.announced != r.alarm]
-    unannounced = [*(r for r in news if r.cause is None), *_first_of_cause(home, news, tries, now, context)]
-    if unannounced:
-        # An hour later the next sweep announces what a dead worker did not.
-        subject, mark = f"repository/{home.path}", _mark(unannounced, ())
-        if not _is_ours(_failed(subject, mark, hour, _reason(unannounced), now), tries, context):
-            unannounced = []
-    uncovered = {p: n for p, n in ended.items() if _is_ours(_rule_record(home, p, now), tries, context)}
-    if unannounced or unseen or uncovered:
-        alert = compose_replication_alert(home, unannounced, unseen, uncovered, done, now)
-        key = AlertKey(f"ALERT#{_mark(unannounced, {*unseen, *uncovered})}", hour, subject=f"repository/{home.path}")
-        announce(alert, key, context)
-    for replica in news:
-        context.replicas.store_delivered(msgspec.structs.replace(replica, announced=replica.alarm))
-    return (*known, *(f"{place.path} {now.date()}" for place in untold))
+class Looked(msgspec.Struct):
+    """`kept`: copies as they are stored now. `done`: what was done about those that people could still have. `after`:
+    all up to that digest were looked at; None: all. `left`: how many were not."""
+
+    kept: list[Replica] = []
+    done: list[str] = []
+    after: str | None = None
+    left: int = 0
 
 
-BLIND_TOLD_EVERY = timedelta(days=7)
-
-
-def _is_recent(said: str, now: datetime) -> bool:
-    """One of a former version has no day."""
-    day = said.partition(" ")[2]
-    return bool(day) and date.fromisoformat(day) > now.date() - BLIND_TOLD_EVERY
-
-
-def _first_of_cause(
-    home: Repository, news: Sequence[Replica], tries: int, now: datetime, context: Context
-) -> Iterator[Replica]:
-    """What many copies have in common is told of once for each destination, whatever their number: what its registry
-    policy does not let in once a day, for all repositories; what the lifecycle policy of a repository there expires
-    once a week."""
-    for cause, place in sorted({(r.cause, r.destination) for r in news if r.cause is not None}):
-        if cause is Cause.POLICY:
-            reason = f"the registry policy of {place} does not let copies in"
-            claim = _of_registry(home, f"POLICY#{place.path}", reason, now)
-        else:
-            monday = _day(now) - timedelta(days=now.weekday())
-            reason = f"the lifecycle policy at {place} expires copies"
-            claim = _failed(f"repository/{home.path}", f"LIFECYCLE#{place.path}", monday, reason, now)
-        if _is_ours(claim, tries, context):
-            yield from (r for r in news if (r.cause, r.destination) == (cause, place))
-
-
-def _is_ours(record: ActionRecord, tries: int, context: Context) -> bool:
-    """The record is the claim: of two that find the same at once one announces it. One that comes again announces it
-    again, under the same key: it may have died before."""
-    return context.table.record_action(record) or tries > 0
-
-
-def _blind_record(home: Repository, place: Destination, now: datetime) -> ActionRecord:
-    return _of_registry(home, place.path, f"{place} cannot be looked at", now)
-
-
-def _rule_record(home: Repository, place: Destination, now: datetime) -> ActionRecord:
-    return _of_registry(home, f"RULE#{place.path}", f"no rule copies {home.name} to {place} any more", now)
-
-
-def _of_registry(home: Repository, mark: str, reason: str, now: datetime) -> ActionRecord:
-    """A registry has hundreds of repositories, and one reason for all of them: one of them announces it in a day."""
-    return _failed(f"registry/{home.registry}/{home.region}", mark, _day(now), reason, now)
-
-
-def _day(now: datetime) -> datetime:
-    return now.replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _failed(subject: str, mark: str, wanted_at: datetime, reason: str, now: datetime) -> ActionRecord:
-    return ActionRecord(
-        ref=None,
-        effect=f"REPLICATION#{mark}",
-        wanted_at=wanted_at,
-        kind=ActionKind.REPLICATION_FAILED,
-        actor="system",
-        reason=reason,
-        at=now,
-        subject=subject,
-    )
-
-
-def _mark(unannounced: Sequence[Replica], places: Collection[Destination]) -> str:
-    said = [*(f"{r.ref.digest} {r.destination.path} {r.alarm}" for r in unannounced), *(place.path for place in places)]
-    return mark_of(sorted(said))
-
-
-def _reason(unannounced: Sequence[Replica]) -> str:
-    kinds: dict[str, int] = {}
-    for replica in unannounced:
-        said = f"{replica.alarm} at {replica.destination}"
-        kinds[said] = kinds.get(said, 0) + 1
-    return "; ".join(f"{n} {'copy' if n == 1 else 'copies'} {said}" for said, n in sorted(kinds.items()))
-
-
-class StoredCopies(msgspec.Struct, frozen=True):
-    """`after`: the digest to go on after, None where all were judged. `announced`: see `ReplicationState`."""
-
-    replicas: tuple[Replica, ...]
-    after: str | None
-    announced: tuple[str, ...]
-
-
-def store_copies(
-    digests: Iterable[str],
-    ends: Ends,
-    context: Context,
-    tries: int,
-    blind: Blind | None = None,
-    ended: Mapping[Destination, int] | None = None,
-    announced: Sequence[str] = (),
-) -> StoredCopies:
-    """`blind`, `ended` and `announced`: see `announce_copies`. They are announced, and stored as announced, once all
-    images were judged. Raises TransientError."""
+def store_copies(ends: Ends, after: str, until: datetime, context: Context) -> Looked:
+    """All images behind `after`, but for one at least only until `until`. What the table has of them is read in turns,
+    by their digests: it does not fit into memory. Raises TransientError."""
     rules = context.rules.current()
-    found, after = judge_copies(digests, ends, rules.policy, context)
-    kept = [replica for one in found if (replica := _kept(one, ends, context)) is not None]
-    done = [line for replica in kept if (line := _mirrored(replica, ends, rules, context)) is not None]
-    unseen, uncovered = (blind or {}, ended or {}) if after is None else ({}, {})
-    known = announce_copies(ends.home, kept, unseen, uncovered, done, tries, context, announced)
-    return StoredCopies(tuple(found), after, known)
+    judging, looked, last = Judging(ends, rules.policy, context), Looked(), ""
+    digests = sorted(digest for digest in ends.digests if digest > after)
+    for start in range(0, max(1, len(digests)), READ_AT_ONCE):
+        some = digests[start : start + READ_AT_ONCE]
+        upper = some[-1] if start + READ_AT_ONCE < len(digests) else _LAST
+        stored = _stored(ends, (last or after, upper), context)
+        # What was found of an image that neither end has any more is dropped in its turn.
+        known: dict[str, list[Replica]] = {digest: [] for digest in some}
+        for (digest, _), replica in stored.known.items():
+            if digest > (last or after):
+                known.setdefault(digest, []).append(replica)
+        for digest in sorted(known):
+            if last and (judging.has_asked_enough or context.clock.now() >= until):
+                looked.after, looked.left = last, sum(left > last for left in digests)
+                return looked
+            look_at_image(digest, ends, stored, judging, rules, looked, context)
+            _drop_gone(known[digest], ends, context)
+            last = digest
+    return looked
 
 
-def _kept(replica: Replica, ends: Ends, context: Context) -> Replica | None:
+def look_at_image(
+    digest: str, ends: Ends, stored: StoredImages, judging: Judging, rules: Rules, looked: Looked, context: Context
+) -> None:
+    """Adds to `looked`. Raises TransientError."""
+    for found in judge_copies(digest, stored, judging):
+        if (replica := _kept(found, stored, context)) is not None:
+            looked.kept.append(replica)
+            if (line := _mirrored(replica, ends, stored, rules, context)) is not None:
+                looked.done.append(line)
+
+
+def _stored(ends: Ends, between: DigestRange, context: Context) -> StoredImages:
+    def headers(home: Repository) -> dict[str, Header]:
+        return {header.ref.digest: header for header in context.table.headers_of(home, between)}
+
+    there = {place: headers(place.repository(ends.home)) for place in ends.copies}
+    return StoredImages(headers(ends.home), there, context.replicas.of(ends.home, between))
+
+
+def _kept(replica: Replica, stored: StoredImages, context: Context) -> Replica | None:
     """As it is stored now. None: another worker has looked later, and what it found stands."""
-    former = ends.known.get((replica.ref.digest, replica.destination))
+    former = stored.known.get((replica.ref.digest, replica.destination))
     if former is not None and replica.like(former) and replica.announced == former.announced:
         return former
     return replica if context.replicas.keep(replica) else None
 
 
-def _mirrored(replica: Replica, ends: Ends, rules: Rules, context: Context) -> str | None:
+def _mirrored(replica: Replica, ends: Ends, stored: StoredImages, rules: Rules, context: Context) -> str | None:
     copy = ends.copies[replica.destination].images.get(replica.ref.digest)
-    here, there = (headers.get(replica.ref.digest) for headers in (ends.here, ends.there.get(replica.destination, {})))
+    digest = replica.ref.digest
+    here, there = (headers.get(digest) for headers in (stored.here, stored.there.get(replica.destination, {})))
     known = there is not None and there.exists
     ordered = there is not None and is_mirrored(there)
     # One that is archived is ordered too: it stays so when its own verdict lets it out, or somebody restores it.
@@ -187,3 +98,15 @@ def _mirrored(replica: Replica, ends: Ends, rules: Rules, context: Context) -> s
     if copy is None or not (ordered or closes):
         return None
     return mirror_quarantine(replica, copy, here, rules, context)
+
+
+def _drop_gone(known: Sequence[Replica], ends: Ends, context: Context) -> None:
+    """Copies that are neither wanted nor listed at the destination any more. What was found after the listing stands:
+    the image was pushed since."""
+    for replica in known:
+        place, digest = replica.destination, replica.ref.digest
+        copies = ends.copies.get(place, Copies(ends.home))
+        nowhere = digest not in copies.images and copies.unread is None
+        wanted = digest in ends.source and any(s.destination == place and s.gone_at is None for s in ends.sights)
+        if nowhere and not wanted and replica.at <= ends.at:
+            context.replicas.drop(replica)

@@ -273,7 +273,7 @@ class TestHeaders:
         put(table, image(9, where=ref(9, repository="team/api-2")))
         table.move_tag(home(), "latest", digest(1), NOW)
         assert [h.ref for h in table.headers_of(home())] == [ref(0), ref(1), ref(2)]
-        assert [h.ref for h in table.headers_of(home(), ref(0).digest)] == [ref(1), ref(2)]
+        assert [h.ref for h in table.headers_of(home(), (ref(1).digest, ref(2).digest))] == [ref(1), ref(2)]
 
     def test_a_mark_on_an_unknown_image_makes_a_header_that_does_not_exist(self, table: Table) -> None:
         table.mark_refresh(ref(1), 0, NOW + timedelta(minutes=1))

@@ -392,6 +392,12 @@ def copied(*, hours_ago: float = 0.1, **facts: Any) -> Make:
     return make
 
 
+def leave_the_check_unfinished(ill: Patient) -> None:
+    """The first one, which not even listed all."""
+    left = {"since": ill.now.isoformat()}
+    context(ill).table.store_repository(HOME, {"replication_unfinished": left})
+
+
 def unprotect(ill: Patient) -> None:
     ill.sessions.client("dynamodb").update_table(TableName=NAME, DeletionProtectionEnabled=False)
 
@@ -593,6 +599,7 @@ ILLNESSES = [
     ("replication", "WARN", "3 to 123456789012/eu-central-1, the oldest for 5 h", copied(lag=WAITING)),
     ("replication", "UNKNOWN", "looked at 4 h ago, and due each hour", copied(hours_ago=4)),
     ("replication", "UNKNOWN", "cannot be looked at: no role is set", copied(unread="no role is set")),
+    ("replication", "UNKNOWN", "the check has not ended: its images could not be listed", leave_the_check_unfinished),
     ("sweeps", "WARN", "reconcile: 1 of 2 repositories last 2 days ago", leave_one_behind),
 ]  # fmt: skip
 

@@ -123,7 +123,21 @@ def test_the_adapter_reads_both_ends(estate: Estate) -> None:
 def test_listings_follow_every_page(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chalicelib.adapters.ecr.listing.ROWS_ASKED", 2)
     refs = {estate.push(n, f"v{n}").digest for n in range(1, 6)}
-    assert set(estate.replication.listing(HOME).images) == refs
+    found, after, pages = dict[str, Any](), None, 0
+    while not pages or after is not None:
+        page = estate.replication.listing(HOME, after)
+        found, after, pages = found | page.images, page.after, pages + 1
+    assert (set(found), pages) == (refs, 3)
+
+
+def test_a_page_that_ecr_does_not_go_on_with_is_absent_and_no_other_refusal_is(estate: Estate) -> None:
+    estate.push(1, "v1")
+    with pytest.raises(AbsentError) as refused:
+        estate.replication.listing(HOME, "made up, or expired")
+    assert refused.value.what == "page"
+    with pytest.raises(AbsentError) as refused:
+        estate.replication.listing(HOME.__class__(HOME.registry, HOME.region, "no/such"), "made up")
+    assert refused.value.what == "repository"
 
 
 def test_a_filter_that_is_not_known_is_refused_and_not_taken_for_none(estate: Estate) -> None:

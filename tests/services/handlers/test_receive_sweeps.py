@@ -101,10 +101,20 @@ def test_a_sweep_is_planned_and_what_it_finds_lost_is_told(monkeypatch):
     planned, context = [], place()
     monkeypatch.setattr(receiving, "plan_sweep", lambda message, context: SweepPlan((HOME,)))
     monkeypatch.setattr(receiving, "send_plan", lambda message, found, context: planned.append((message, found)))
-    monkeypatch.setattr(receiving, "reconcile_registry", lambda *_: SimpleNamespace(lost_events=3))
+    monkeypatch.setattr(receiving, "reconcile_registry", lambda *_: SimpleNamespace(lost_events=3, more=False))
     plan, one = PlanSweep(Sweep.RETENTION, "eu-west-1", NOW), SweepRepository(Sweep.RECONCILE, HOME, NOW)
     assert receive_sweeps([Delivery("p", plan), Delivery("r", one)], context) == {}
     assert (planned, context.journal.counted) == ([(plan, SweepPlan((HOME,)))], {(Metric.LOST_EVENTS, None): 3})
+
+
+def test_what_parts_of_a_sweep_find_lost_is_counted_once_by_the_last(monkeypatch):
+    """Each has the counts of those before it."""
+    context, counts = place(), [(2, True), (5, True), (7, False)]
+    found = [SimpleNamespace(lost_events=lost, more=more) for lost, more in counts]
+    monkeypatch.setattr(receiving, "reconcile_registry", lambda *_: found.pop(0))
+    for number in range(3):
+        receive_sweeps([Delivery(str(number), SweepRepository(Sweep.RECONCILE, HOME, NOW))], context)
+    assert context.journal.counted == {(Metric.LOST_EVENTS, None): 7}
 
 
 def test_a_plan_that_cannot_be_sent_fails_and_raises_no_doubt_about_its_registry(monkeypatch):

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.events.sweep_message import SyntheticEvent
+from chalicelib.domain.events.sweep_message import MOST_PARTS, SyntheticEvent
 from chalicelib.domain.images.image import ImageRef, Kind, Repository
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.reconcile.difference import DifferenceKind as K
+from chalicelib.domain.reconcile.difference import left_words
 from chalicelib.errors import DeniedError, TransientError
 from chalicelib.services.reconcile import list_public as module
 from chalicelib.services.reconcile.list_public import list_public
@@ -144,6 +145,16 @@ def test_who_is_out_of_time_goes_on_where_it_was(world: PublicWorld, monkeypatch
         world.sent.clear()
     assert sorted(told) == sorted((image(n), tag) for n in range(1, 4) for tag in (f"{n}.0", f"v{n}"))
     assert result.found == {K.MISSING: 6}
+
+
+def test_a_chain_is_bounded_and_what_is_left_is_told(world: PublicWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", timedelta(seconds=-1))
+    for number in range(1, MOST_PARTS + 4):
+        world.hold(image(number), f"{number}.0")
+    results = [list_public(world.message(), world)]  # type: ignore[arg-type]
+    while results[-1].more:
+        results.append(list_public(world.sent[-1][1], world))  # type: ignore[arg-type]
+    assert (len(results), results[-1].error) == (MOST_PARTS, left_words(3))
 
 
 def swept(world: PublicWorld) -> PublicWorld:

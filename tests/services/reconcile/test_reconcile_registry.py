@@ -20,11 +20,18 @@ from bench.swept import Listed, Refusal, SweptPlace, shared
 from bench.world import TABLE
 from chalicelib.adapters.ecr.listing import EcrListing
 from chalicelib.domain.events.message import Message
-from chalicelib.domain.events.sweep_message import InitialBackfill, PlanSweep, Sweep, SweepRepository, SyntheticEvent
+from chalicelib.domain.events.sweep_message import (
+    MOST_PARTS,
+    InitialBackfill,
+    PlanSweep,
+    Sweep,
+    SweepRepository,
+    SyntheticEvent,
+)
 from chalicelib.domain.headers.pending_action import PendingAlert
 from chalicelib.domain.images.image import Child, ImageRef, Kind, Manifest, Repository, Scan
 from chalicelib.domain.images.verdict import Decision
-from chalicelib.domain.reconcile.difference import DifferenceKind, Memory, ReconcileProgress
+from chalicelib.domain.reconcile.difference import DifferenceKind, Memory, ReconcileProgress, left_words
 from chalicelib.errors import TransientError, UpstreamError
 from chalicelib.services.assessment.requeue import MOST_ATTEMPTS
 from chalicelib.services.reconcile import plan_sweep as planning
@@ -43,6 +50,8 @@ QUARANTINE = (
 )
 SMALL = Plan(images=4, findings=4, churn=(1.0, 0.3))
 HOME = Repository(payloads.ACCOUNT, payloads.REGION, "team/service-0")
+LOOP_DETECTION = 16
+"""Invocations of one chain that Lambda lets run."""
 MOST_PUTS = 25
 """Of one BatchWriteItem."""
 
@@ -421,6 +430,47 @@ def test_who_is_out_of_time_goes_on_behind_the_image_it_came_to(monkeypatch: pyt
         assert place.results[-1].found == {K.MISSING: 6, K.SCAN_UNHEARD: 6}, "told of all, in the end"
         assert sum(h.exists for h in place.context.table.headers_of(HOME)) == 6
         assert facts(place)["reconcile"]["found"] == {"MISSING": 6, "SCAN_UNHEARD": 6}
+
+
+def test_a_chain_is_bounded_what_is_left_is_told_and_the_next_sweep_begins_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each part looks at one image; so would one of 100,000 images at some thousands."""
+    images = 2 * MOST_PARTS + 3
+    plan = Plan(images=images, findings=2)
+    monkeypatch.setattr(reconciling, "PATIENCE", timedelta(seconds=-1))
+    with swept(Listed(plan, shared(plan, 1))) as place:
+        lefts = list[str | None]()
+        for sweep in range(3):
+            place.results.clear()
+            place.deliver("sweeps", [PlanSweep(Sweep.RECONCILE, payloads.REGION, place.clock.now())])
+            place.settle()
+            assert len(place.results) <= MOST_PARTS < LOOP_DETECTION
+            assert not any(r.more for r in place.results[-1:])
+            lefts.append(place.results[-1].error)
+            assert facts(place)["reconcile"].get("error") == lefts[-1]
+            assert ("reconcile_at" in facts(place)) is (sweep == 2), "not compared is not compared"
+            assert sum(h.exists for h in place.context.table.headers_of(HOME)) == min(images, (sweep + 1) * MOST_PARTS)
+            place.clock.forward(6 * 3_600)
+        assert lefts == [left_words(MOST_PARTS + 3), left_words(3), None]
+        assert not facts(place)["reconcile"]["left_after"]
+
+
+@pytest.mark.parametrize("first", ["", "b", "d", "e"])
+def test_a_sweep_that_begins_in_the_middle_comes_round_to_all(first: str) -> None:
+    progress, seen = ReconcileProgress(first=first), list[str]()
+    while left := progress.left("dbac"):
+        seen.append(left[0])
+        progress = ReconcileProgress.read(str(msgspec.structs.replace(progress, digest=left[0])))
+    assert seen == {"": ["a", "b", "c", "d"], "b": ["c", "d", "a", "b"], "d": [*"abcd"], "e": [*"abcd"]}[first]
+
+
+def test_a_requeued_message_lengthens_its_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(images=3, findings=2)
+    monkeypatch.setattr(reconciling, "PATIENCE", timedelta(seconds=-1))
+    with swept(Listed(plan, shared(plan, 1))) as place:
+        result = reconcile_registry(message(place, attempt=MOST_PARTS - 1), place.context)
+        assert (result.more, result.error) == (False, left_words(2))
 
 
 def test_a_repository_that_takes_long_to_list_is_not_listed_again_for_each_image(

@@ -316,11 +316,11 @@ def test_a_tag_that_moves_while_it_is_looked_at_is_no_difference(estate: Estate)
     LocalReplication.takes = timedelta(minutes=2)
     listing = estate.replication.listing
 
-    def moving(home: Repository) -> Any:
+    def moving(home: Repository, after: str | None = None) -> Any:
         """Both destinations are listed; then the tag moves at the source, which is listed last."""
         if home == HOME:
             estate.push(2, "latest")
-        return listing(home)
+        return listing(home, after)
 
     estate.replication.listing = moving
     estate.later(60).sweep()

@@ -13,7 +13,7 @@ from chalicelib.errors import DeniedError, TransientError
 from chalicelib.local.ecr.ecr import ACTIVE, ARCHIVE, ecr_of
 from chalicelib.local.ecr.replication import LocalReplication
 from chalicelib.services.replication import judge_copies
-from chalicelib.services.replication.judge_copies import PATIENT_TRIES
+from chalicelib.services.replication.list_ends import PATIENT_TRIES
 from tests.services import copying
 from tests.services.copying import BOTH, FAR, HOME, NAME, NEAR, Estate
 

@@ -5,14 +5,17 @@ Every call to AWS, to the table, the queue and the channel is a place to die at.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
+from chalicelib.domain.events.sweep_message import Sweep, SweepRepository
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.local.ecr.ecr import ecr_of
 from chalicelib.local.ecr.replication import LocalReplication
+from chalicelib.services.replication import check_replication
 from tests.extent import Extent
 from tests.fakes.watched_ecr import Died
 from tests.services import copying
@@ -111,6 +114,40 @@ def killed_everywhere(aws: Any, run: Any, extent: Extent) -> str:
 def test_a_sweep_killed_at_any_call_and_run_again_ends_the_same(aws: Any, extent: Extent, record_property: Any) -> None:
     said = killed_everywhere(aws, lambda estate, receives: estate.sweep(receives=receives), extent)
     record_property("counted", f"replication: {said} of a sweep")
+
+
+def test_a_sweep_of_many_parts_killed_at_any_call_ends_the_same(
+    aws: Any, extent: Extent, record_property: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part lists one page, or looks at one image. The queue delivers the part that died once more."""
+    monkeypatch.setattr(check_replication, "PART", timedelta(0))
+
+    def parts(estate: Estate, deadly: Deadly) -> int:
+        left, receives, done = [(SweepRepository(Sweep.REPLICATION, HOME, estate.moment), 0.0)], 1, 0
+        while left:
+            try:
+                estate.run(left[0][0], receives)
+            except Died:
+                deadly.at, receives = -1, 2
+            else:
+                left, receives, done = [*left[1:], *estate.sent_on], 1, done + 1
+            estate.sent_on.clear()
+        return done
+
+    whole, counter = prepared(aws)
+    assert parts(whole, counter) > 6
+    calls = list(counter.calls)
+    parts(whole.later(60), counter)
+    wanted, told = end_of(whole), len(whole.slack.alerts)
+    places = extent.calls(list(enumerate(calls)))
+    for number, name in places:
+        estate, deadly = prepared(aws)
+        deadly.at = number
+        parts(estate, deadly)
+        parts(estate.later(60), deadly)
+        assert end_of(estate) == wanted, name
+        assert told <= len(estate.slack.alerts) <= told + 1, name
+    record_property("counted", f"replication: killed before {len(places)} of {len(calls)} calls of a sweep in parts")
 
 
 def test_a_check_killed_at_any_call_and_run_again_ends_the_same(aws: Any, extent: Extent, record_property: Any) -> None:

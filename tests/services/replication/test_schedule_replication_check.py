@@ -12,7 +12,7 @@ from chalicelib.errors import DeniedError, TransientError
 from chalicelib.parsers.events.events import parse_event
 from chalicelib.services.replication.schedule_replication_check import schedule_replication_check
 from tests.services import copying
-from tests.services.copying import FAR, HOME, NEAR, WITHIN, Estate
+from tests.services.copying import FAR, HOME, NEAR, WITHIN, Estate, copied_to_both
 
 aws = copying.aws
 REF = HOME.image(f"sha256:{1:064x}")
@@ -39,6 +39,27 @@ def test_a_push_schedules_a_check_after_the_time_the_policy_gives(estate: Estate
     ((message, delay),) = heard(estate, pushed(estate))
     assert (message.ref, message.due_at, message.changed_at) == (REF, estate.moment + WITHIN, estate.moment)
     assert delay == WITHIN.total_seconds()
+
+
+@pytest.mark.parametrize("minutes", [120, 121, 1_440])
+def test_a_check_is_sent_to_itself_a_few_times_at_most_and_the_sweep_looks_at_what_has_longer(
+    aws: Any, minutes: int
+) -> None:
+    """SQS keeps a message for 900 s; Lambda ends a function that sends to itself 16 times."""
+    estate = copied_to_both(aws, takes=timedelta(days=9))
+    estate.change_policy(replication={"within_minutes": minutes}, notify=[{"channel": "slack"}])
+    estate.kept = None
+    ref = estate.push(1, "v1")
+    sent, waiting = 0, heard(estate, pushed(estate, ref=ref))
+    while waiting:
+        (message, delay), *_ = waiting
+        estate.later(min(delay, 900) / 60)
+        estate.sent_on.clear()
+        estate.take(message)
+        sent, waiting = sent + 1, estate.sent_on
+    assert sent == (8 if minutes == 120 else 0)
+    estate.later(max(0, minutes - sent * 15)).sweep()
+    assert estate.stands(ref, NEAR) == ("IN_PROGRESS", "late")
 
 
 def test_a_push_that_was_heard_late_is_looked_at_by_when_it_happened(estate: Estate) -> None:
