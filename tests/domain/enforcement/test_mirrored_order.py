@@ -4,11 +4,13 @@ copy ends closed where a source is closed, and nowhere else."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from chalicelib.domain.enforcement.enforcement import closes_copies, is_mirrored, unmirrored
 from chalicelib.domain.enforcement.mirrored_order import (
@@ -103,26 +105,36 @@ STEPS: Mapping[str, Callable[[Mesh], None]] = {
 @pytest.mark.parametrize("length", [1, 2, 3, 4])
 def test_in_every_order_of_steps_a_copy_ends_closed_by_what_is_closed_itself_and_by_nothing_else(length: int) -> None:
     for steps in itertools.product(STEPS, repeat=length):
-        mesh = Mesh()
-        for step in steps:
-            STEPS[step](mesh)
-        for _ in range(2):
-            mesh.sweep()
-        settled = {place: mesh.headers[place].order for place in PLACES}
-        for place in PLACES:
-            if mesh.headers[place].order is None or is_mirrored(mesh.headers[place]):
-                assert mesh.causes(place) <= mesh.held_by(place), (steps, place)
+        check(steps)
+
+
+@given(steps=st.lists(st.sampled_from(list(STEPS)), min_size=5, max_size=16))
+@settings(max_examples=500)
+def test_and_in_longer_ones(steps: list[str]) -> None:
+    check(steps)
+
+
+def check(steps: Sequence[str]) -> None:
+    mesh = Mesh()
+    for step in steps:
+        STEPS[step](mesh)
+    for _ in range(2):
         mesh.sweep()
-        assert {place: mesh.headers[place].order for place in PLACES} == settled, ("it flips", steps)
-        # What was deleted closes nothing for ever.
-        mesh.now += timedelta(days=25)
-        mesh.sweep()
-        mesh.now += timedelta(days=6)
-        mesh.lapse()
-        mesh.sweep()
-        for place in PLACES:
-            if mesh.headers[place].order is None or is_mirrored(mesh.headers[place]):
-                assert mesh.held_by(place) == mesh.causes(place), (steps, place)
+    settled = {place: mesh.headers[place].order for place in PLACES}
+    for place in PLACES:
+        if mesh.headers[place].order is None or is_mirrored(mesh.headers[place]):
+            assert mesh.causes(place) <= mesh.held_by(place), (steps, place)
+    mesh.sweep()
+    assert {place: mesh.headers[place].order for place in PLACES} == settled, ("it flips", steps)
+    # What was deleted closes nothing for ever.
+    mesh.now += timedelta(days=25)
+    mesh.sweep()
+    mesh.now += timedelta(days=6)
+    mesh.lapse()
+    mesh.sweep()
+    for place in PLACES:
+        if mesh.headers[place].order is None or is_mirrored(mesh.headers[place]):
+            assert mesh.held_by(place) == mesh.causes(place), (steps, place)
 
 
 def test_a_day_of_sweeps_leaves_two_records_of_a_copy_that_two_sources_close_and_open() -> None:
