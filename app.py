@@ -38,7 +38,7 @@ from chalicelib.intake import Answer, take_in
 from chalicelib.observability import journal, logger
 from chalicelib.services.assessment.re_decide import SHARDS
 from chalicelib.services.handlers.receive_batch import receive_batch
-from chalicelib.services.reconcile.drop_retired import drop_retired
+from chalicelib.services.reconcile.drop_retired import Failures, handle_watched
 
 STAGE = os.environ.get("LAZARETTO_STAGE", "dev")
 CLOCK_MINUTES = 5
@@ -64,13 +64,13 @@ def counted(event: Any, get_response: Callable[[Any], Any]) -> Any:
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-scans", batch_size=10, maximum_batching_window_in_seconds=5)
 def on_scans(event: SQSEvent) -> Answer:
     """Scans, looks, pushes, coverage, settings: whatever is about one image or repository."""
-    return take_in(_records(event), lambda deliveries: receive_batch(*_watched(deliveries)))
+    return take_in(_records(event), functools.partial(_handle, receive_batch))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-findings", batch_size=1000, maximum_batching_window_in_seconds=60)
 def on_findings(event: SQSEvent) -> Answer:
     """Inspector's finding events: one image's hundreds become one merge."""
-    return take_in(_records(event), lambda deliveries: receive_batch(*_watched(deliveries)))
+    return take_in(_records(event), functools.partial(_handle, receive_batch))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-actions", batch_size=1)
@@ -79,7 +79,7 @@ def on_actions(event: SQSEvent) -> Answer:
     a function that dies in the middle delays every message behind it."""
     from chalicelib.services.handlers.receive_acts import receive_acts
 
-    return take_in(_records(event), lambda deliveries: receive_acts(*_watched(deliveries, fresh=True)))
+    return take_in(_records(event), functools.partial(_handle, receive_acts, fresh=True))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-alerts", batch_size=1)
@@ -87,11 +87,10 @@ def on_alerts(event: SQSEvent) -> Answer:
     """What people are told, channel by channel. No other function speaks to a channel."""
     from chalicelib.services.handlers.receive_alerts import receive_alerts
 
-    def handle(deliveries: Sequence[Delivery]) -> dict[str, BaseException]:
-        left, place = _watched(deliveries)
-        return receive_alerts(left, place, place.channels, place.settings.api_url)
+    def handle(deliveries: Sequence[Delivery], place: AppContext) -> Failures:
+        return receive_alerts(deliveries, place, place.channels, place.settings.api_url)
 
-    return take_in(_records(event), handle)
+    return take_in(_records(event), functools.partial(_handle, handle))
 
 
 @app.on_sqs_message(queue=f"lazaretto-{STAGE}-sweeps", batch_size=10)
@@ -99,7 +98,7 @@ def on_sweeps(event: SQSEvent) -> Answer:
     """Parts of sweeps that a schedule has fanned out."""
     from chalicelib.services.handlers.receive_sweeps import receive_sweeps
 
-    return take_in(_records(event), lambda deliveries: receive_sweeps(*_watched(deliveries)))
+    return take_in(_records(event), functools.partial(_handle, receive_sweeps))
 
 
 @app.schedule(Rate(CLOCK_MINUTES, unit=Rate.MINUTES))
@@ -132,10 +131,15 @@ def clock(event: CloudWatchEvent) -> None:
         place.outbox.send("sweeps", SummarizeAlerts(hour - timedelta(hours=1)))
 
 
-def _watched(deliveries: Sequence[Delivery], *, fresh: bool = False) -> tuple[list[Delivery], AppContext]:
+def _handle(
+    receive: Callable[[Sequence[Delivery], AppContext], Failures],
+    deliveries: Sequence[Delivery],
+    *,
+    fresh: bool = False,
+) -> Failures:
     """Nothing is done about a registry that is retired."""
     place = app_context()
-    return drop_retired(deliveries, place, fresh=fresh), place
+    return handle_watched(deliveries, lambda left: receive(left, place), place, fresh=fresh)
 
 
 def _records(event: SQSEvent) -> list[dict[str, Any]]:

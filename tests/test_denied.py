@@ -70,7 +70,6 @@ EVERY_FIVE_MINUTES = ("Due",)
 LEFT_TO_THE_NEXT_SWEEP = {
     ("SweepRepository reconcile", "dynamodb:BatchGetItem"),
     ("SweepRepository reconcile", "dynamodb:PutItem"),
-    ("SweepRepository public", "dynamodb:Query"),
     ("TakeImages", "ecr:BatchDeleteImage"),
 }
 """A part that failed stops no other; the whole is done again within the day. An image that could not be deleted has its

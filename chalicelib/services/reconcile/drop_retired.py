@@ -7,20 +7,42 @@ watched, whatever is stored: its first sweep ends the retirement.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from chalicelib.domain.audit.action import ActionKind, ActionRecord
 from chalicelib.domain.events.message import Delivery, Metric, Outcome
 from chalicelib.domain.events.sweep_message import PlanSweep
 from chalicelib.domain.headers.pending_action import SYSTEM
 from chalicelib.domain.reconcile.retirement import Retirement
+from chalicelib.errors import TransientError
 from chalicelib.services.ports.context import Context
+
+Failures = Mapping[str, BaseException]
+
+
+def handle_watched(
+    deliveries: Sequence[Delivery],
+    handle: Callable[[Sequence[Delivery]], Failures],
+    context: Context,
+    *,
+    fresh: bool = False,
+) -> Failures:
+    """What `handle` says of those that are to be handled. Where it cannot be looked up which these are, all have
+    failed, and SQS delivers them again."""
+    try:
+        left = drop_retired(deliveries, context, fresh=fresh)
+    except Exception as error:  # noqa: BLE001 - the edge of a batch: what is raised here would be printed as it is
+        with context.journal.handling(*deliveries):
+            for delivery in deliveries:
+                context.journal.note(delivery, Outcome.FAILED, error)
+        return {delivery.message_id: error for delivery in deliveries}
+    return handle(left)
 
 
 def drop_retired(deliveries: Sequence[Delivery], context: Context, *, fresh: bool = False) -> list[Delivery]:
     """Returns those that are to be handled. `fresh`: by what is stored now, not a minute ago: an act is never done
     after it. Raises TransientError."""
-    known = context.retirements.all() if fresh else context.retirements.recent()
+    known = _retirements(context, fresh=fresh)
     if not known:
         return list(deliveries)
     left, ignored = list[Delivery](), 0
@@ -39,6 +61,14 @@ def drop_retired(deliveries: Sequence[Delivery], context: Context, *, fresh: boo
     if ignored:
         context.journal.count(Metric.MESSAGES_IGNORED, ignored)
     return left
+
+
+def _retirements(context: Context, *, fresh: bool) -> Sequence[Retirement]:
+    """While the table does not answer, what was known last: the act finds no answer there either, and is requeued."""
+    try:
+        return context.retirements.all() if fresh else context.retirements.recent()
+    except TransientError:
+        return context.retirements.recent()
 
 
 def _watch_again(retirement: Retirement, context: Context) -> None:

@@ -34,7 +34,8 @@ from chalicelib.domain.events.sweep_message import (
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import ImageName, RegistryPlace
 from chalicelib.domain.reconcile.retirement import Retirement
-from chalicelib.services.reconcile.drop_retired import drop_retired
+from chalicelib.errors import DeniedError, TransientError
+from chalicelib.services.reconcile.drop_retired import drop_retired, handle_watched
 from tests.fakes.images import ACCOUNT, REGION, digest
 from tests.fakes.queries import NOW, FakeContext
 
@@ -87,6 +88,31 @@ def test_nothing_else_is(context: FakeContext) -> None:
     composed = SendAlert(Alert(event="verdict", title="Bad", at=NOW, ref=ref), AlertKey("ALERT#1", NOW, ref=ref), "sns")
     bodies = [*about(ACCOUNT), RetireRegistry(THERE, REGION), composed]
     assert handed(context, bodies) == bodies
+
+
+@pytest.mark.parametrize("error", [TransientError("throttled"), DeniedError("dynamodb:Query"), ValueError("a defect")])
+def test_where_it_cannot_be_looked_up_all_fail_and_nothing_is_raised(context: FakeContext, error: Exception) -> None:
+    """What a function raises is printed as it is."""
+
+    def fails() -> Any:
+        raise error
+
+    context.retirements.all = context.retirements.recent = fails  # type: ignore[method-assign]
+    deliveries = [Delivery(str(n), body) for n, body in enumerate(about(ACCOUNT))]
+    failed = handle_watched(deliveries, lambda left: pytest.fail("handled"), context)  # type: ignore[arg-type]
+    assert failed == {delivery.message_id: error for delivery in deliveries}
+    assert {outcome for outcome, _ in context.journal.ended.values()} == {Outcome.FAILED}
+
+
+def test_an_act_goes_by_what_was_known_last_while_the_table_does_not_answer(context: FakeContext) -> None:
+    """It is requeued by what it reads itself; failed here, it would soon be a dead letter."""
+
+    def throttled() -> Any:
+        raise TransientError("throttled")
+
+    context.retirements.all = throttled  # type: ignore[method-assign]
+    act, other = Act(about(THERE)[2].ref, "QUARANTINE#1"), Act(about(ACCOUNT)[2].ref, "QUARANTINE#1")
+    assert handed(context, [act, other], fresh=True) == [other]
 
 
 def test_one_that_settings_name_again_is_watched_and_its_sweep_ends_the_retirement(context: FakeContext) -> None:
