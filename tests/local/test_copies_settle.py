@@ -187,7 +187,7 @@ STEPS: Mapping[str, Callable[[Copies, Told], None]] = {
     "A, then B is swept": lambda copies, told: copies.look_at(told, A, B),
     "C, then B is swept": lambda copies, told: copies.look_at(told, C, B),
 }
-OF_LENGTH = {2: 40, 3: 60, 4: 100}
+OF_LENGTH = {2: 64, 3: 76, 4: 60}
 CHANCE = random.Random(14)
 ORDERS = [
     steps for n, many in OF_LENGTH.items() for steps in CHANCE.sample([*itertools.product(STEPS, repeat=n)], many)

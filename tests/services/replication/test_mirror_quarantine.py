@@ -119,6 +119,27 @@ def test_a_day_of_eight_digests_under_two_sources_is_two_records_and_one_order_e
     assert all(sum(refs[THIRD].digest[:19] in note for note in told) <= 2 for refs in shared), "once for each change"
 
 
+def test_in_a_chain_each_source_closes_its_own_copies_alone(aws: Running) -> None:
+    """ECR copies one hop far: what the second has in the third was pushed there, and is closed by what closes that."""
+    chain = Estate(aws)
+    chain.configure((None, (NEAR,)))
+    chain.configure((None, (THIRD,)), region=NEAR.region)
+    first = chain.push(1, "v1")
+    assert not ecr_of(at(THIRD)).repositories
+    second = chain.push(1, "v2", region=NEAR.region)
+    third = at(THIRD).image(first.digest)
+    assert second == at(NEAR).image(first.digest)
+    for ref in (first, second, third):
+        chain.judged(ref, Decision.ALLOW)
+    for kind, held in ((ActionType.QUARANTINE, {HOME.region}), (ActionType.RELEASE, set())):
+        give_order(kind, first, "ann", "a leaked key", chain)  # type: ignore[arg-type]
+        round_trip(chain, HERE, NEAR, HERE, NEAR)
+        assert (mirrors(chain, second), mirrors(chain, third)) == (held, set())
+    give_order(ActionType.QUARANTINE, second, "ann", "a leaked key", chain)  # type: ignore[arg-type]
+    round_trip(chain, HERE, NEAR)
+    assert mirrors(chain, third) == {NEAR.region}
+
+
 @pytest.mark.parametrize("decision", [Decision.BLOCK, Decision.WARN, Decision.PENDING])
 def test_what_its_own_verdict_only_blocks_can_be_pulled_and_is_closed_with_its_source(
     estate: Estate, decision: Decision
