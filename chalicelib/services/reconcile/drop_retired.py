@@ -64,11 +64,15 @@ def drop_retired(deliveries: Sequence[Delivery], context: Context, *, fresh: boo
 
 
 def _retirements(context: Context, *, fresh: bool) -> Sequence[Retirement]:
-    """While the table does not answer, what was known last: the act finds no answer there either, and is requeued."""
-    try:
-        return context.retirements.all() if fresh else context.retirements.recent()
-    except TransientError:
-        return context.retirements.recent()
+    """While the table does not answer, what was known last, or nothing: who handles the messages finds no answer there
+    either, and requeues them, where a batch that fails spends a receive of each. What is retired has no act left."""
+    recent = context.retirements.recent
+    for look_up in (context.retirements.all, recent) if fresh else (recent,):
+        try:
+            return look_up()
+        except TransientError:
+            continue
+    return ()
 
 
 def _watch_again(retirement: Retirement, context: Context) -> None:

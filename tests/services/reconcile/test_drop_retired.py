@@ -90,7 +90,7 @@ def test_nothing_else_is(context: FakeContext) -> None:
     assert handed(context, bodies) == bodies
 
 
-@pytest.mark.parametrize("error", [TransientError("throttled"), DeniedError("dynamodb:Query"), ValueError("a defect")])
+@pytest.mark.parametrize("error", [DeniedError("dynamodb:Query"), ValueError("a defect")])
 def test_where_it_cannot_be_looked_up_all_fail_and_nothing_is_raised(context: FakeContext, error: Exception) -> None:
     """What a function raises is printed as it is."""
 
@@ -104,15 +104,20 @@ def test_where_it_cannot_be_looked_up_all_fail_and_nothing_is_raised(context: Fa
     assert {outcome for outcome, _ in context.journal.ended.values()} == {Outcome.FAILED}
 
 
-def test_an_act_goes_by_what_was_known_last_while_the_table_does_not_answer(context: FakeContext) -> None:
-    """It is requeued by what it reads itself; failed here, it would soon be a dead letter."""
+@pytest.mark.parametrize("fresh", [False, True])
+def test_while_the_table_does_not_answer_messages_go_by_what_was_known_last_or_nothing(
+    context: FakeContext, fresh: bool
+) -> None:
+    """They are requeued by what they read themselves; failed here, they would soon be dead letters."""
 
     def throttled() -> Any:
         raise TransientError("throttled")
 
-    context.retirements.all = throttled  # type: ignore[method-assign]
     act, other = Act(about(THERE)[2].ref, "QUARANTINE#1"), Act(about(ACCOUNT)[2].ref, "QUARANTINE#1")
-    assert handed(context, [act, other], fresh=True) == [other]
+    context.retirements.all = throttled  # type: ignore[method-assign]
+    assert handed(context, [act, other], fresh=fresh) == [other]
+    context.retirements.recent = throttled  # type: ignore[method-assign]
+    assert handed(context, [act, other], fresh=fresh) == [act, other]
 
 
 def test_one_that_settings_name_again_is_watched_and_its_sweep_ends_the_retirement(context: FakeContext) -> None:
