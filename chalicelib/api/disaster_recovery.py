@@ -24,7 +24,7 @@ from chalicelib.domain.images.text import nearest
 from chalicelib.domain.recovery.readiness import Readiness
 from chalicelib.domain.usage.places import places_of, runs_in
 from chalicelib.errors import ParameterError, UnknownNameError, UpstreamError
-from chalicelib.services.ports.answers import pages
+from chalicelib.services.ports.answers import repository_rows
 from chalicelib.services.ports.table import ImageRow
 
 if TYPE_CHECKING:
@@ -232,14 +232,13 @@ def _known_places(place: AppContext) -> Iterator[tuple[str | None, str]]:
     except UpstreamError:
         own = None
     yield from ((watched.account or own, watched.region) for watched in place.registries)
-    for page in pages(lambda after: place.queries.repositories(after, _PAGE)):
-        for row in page.items:
-            if not row.repository.public:
-                yield row.repository.registry, row.repository.region
-            copies = row.facts.get("replication")
-            for path in copies if isinstance(copies, dict) else ():
-                registry, _, region = path.partition("/")
-                yield registry, region
+    for row in repository_rows(place.queries, _PAGE):
+        if not row.repository.public:
+            yield row.repository.registry, row.repository.region
+        copies = row.facts.get("replication")
+        for path in copies if isinstance(copies, dict) else ():
+            registry, _, region = path.partition("/")
+            yield registry, region
 
 
 def _unknown(parameter: Parameter[str], name: str, known: Sequence[str]) -> UnknownNameError:

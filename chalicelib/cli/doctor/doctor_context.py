@@ -25,7 +25,7 @@ from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.scan_rule import RegistryScanning
 from chalicelib.errors import LazarettoError
-from chalicelib.services.ports.answers import pages
+from chalicelib.services.ports.answers import repository_rows
 from chalicelib.settings import Settings, registry_settings
 
 COMPLETE = "OnAlerts"
@@ -187,6 +187,5 @@ class DoctorContext:
         """What sweeps have stored of all repositories; nothing where the hub, which has the table, is elsewhere."""
         if not self.is_installed:
             return StoredRepositories(self.account)
-        read = pages(lambda after: self.app.queries.repositories(after, ASKED))
-        rows = {row.repository: row.facts for page in read for row in page.items}
+        rows = {row.repository: row.facts for row in repository_rows(self.app.queries, ASKED)}
         return StoredRepositories(self.account, rows)

@@ -30,7 +30,7 @@ class ScannedCopy(msgspec.Struct, frozen=True):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """As they count for the public image: whoever suppresses them does so for the account of the copy."""
+        """As they count for the public image: what is suppressed is suppressed in the account of the copy alone."""
         found = self.document.findings
         return tuple(msgspec.structs.replace(f, status=_OPEN) if f.status is _SUPPRESSED else f for f in found)
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
+from chalicelib.domain.images.fact import Fact
 from chalicelib.domain.images.image import Source
 
 
@@ -58,21 +59,13 @@ class Uncovered(StrEnum):
     MANUAL = "MANUAL"
 
 
-class ScanRule(msgspec.Struct, frozen=True):
+class ScanRule(Fact, frozen=True):
     """How one repository is scanned. `filters`: those that cover it; none: its own setting does."""
 
     scanner: Source | None
     frequency: Frequency
     filters: tuple[str, ...] = ()
     uncovered: Uncovered | None = None
-
-    @classmethod
-    def read(cls, fact: object) -> ScanRule | None:
-        """Of a repository's fact `scanning`. None: absent, or written by another version."""
-        try:
-            return None if fact is None else msgspec.convert(fact, cls)
-        except msgspec.ValidationError:
-            return None
 
     @property
     def words(self) -> str:

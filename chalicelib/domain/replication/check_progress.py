@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from chalicelib.domain.images.fact import Fact
 from chalicelib.domain.replication.rules import Destination
 
 MOST_BEGUN_ANEW = 2
@@ -56,7 +57,7 @@ class CheckProgress(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
-class Unfinished(msgspec.Struct, frozen=True):
+class Unfinished(Fact, frozen=True):
     """What a sweep has left; it is kept for the next one, and as a fact of the repository. `digest`: all up to it were
     judged; `left` images of `images` were not (None: they could not even be listed). `since`: when the first of them
     were listed."""
@@ -65,14 +66,6 @@ class Unfinished(msgspec.Struct, frozen=True):
     digest: str = ""
     left: int | None = None
     images: int | None = None
-
-    @classmethod
-    def read(cls, fact: object) -> Unfinished | None:
-        """None: the last check has ended, or another version wrote it."""
-        try:
-            return None if fact is None else msgspec.convert(fact, cls)
-        except msgspec.ValidationError:
-            return None
 
     @property
     def words(self) -> str:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from chalicelib.domain.images.fact import Fact
 from chalicelib.domain.images.image import ImageDetail
 from chalicelib.domain.replication.replica import Note, Replica, ReplicaStatus
 from chalicelib.domain.replication.rules import DestinationAccess
@@ -36,7 +37,7 @@ class CopyTimes(msgspec.Struct, frozen=True):
     copy: ImageDetail | None
 
 
-class ReplicationLag(msgspec.Struct, frozen=True):
+class ReplicationLag(Fact, frozen=True):
     """Of one repository and destination. Seconds; None: nothing was measured. `arrived`: copies of the last 30 days
     whose time is known, and of them the percentiles; `waiting`: copies that are owed and not there as a whole, the
     oldest since `waiting_seconds`; `unknown`: copies whose time cannot be known."""
@@ -48,14 +49,6 @@ class ReplicationLag(msgspec.Struct, frozen=True):
     waiting: int = 0
     waiting_seconds: int | None = None
     unknown: int = 0
-
-    @classmethod
-    def read(cls, fact: object) -> ReplicationLag | None:
-        """Of a repository's facts. None: it was not measured, or by another version."""
-        try:
-            return None if fact is None else msgspec.convert(fact, cls)
-        except msgspec.ValidationError:
-            return None
 
     @property
     def is_too_long(self) -> bool:

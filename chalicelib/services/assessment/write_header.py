@@ -10,7 +10,7 @@ that promise and are not written, so the message is sent before the header is pu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -169,17 +169,17 @@ def indexes_of(header: Header, context: Context) -> Sequence[Header]:
     return list(found.values())
 
 
-def images_below(index: Header, context: Context) -> Sequence[str]:
-    """The digests that the index holds, and that the indexes it holds hold."""
-    found: dict[str, None] = {}
-    below = [child.digest for child in index.children]
+def images_below(index: Header, context: Context) -> Mapping[ImageRef, Header | None]:
+    """What the index holds, and what the indexes that it holds hold; None: not known yet."""
+    found: dict[ImageRef, Header | None] = {}
+    below = [index.ref.home.image(child.digest) for child in index.children]
     while below:
-        found |= dict.fromkeys(below)
-        stored = context.table.read_headers([index.ref.home.image(digest) for digest in below])
-        inner = [child.digest for one in stored.values() for child in one.header.children]
-        below = [digest for digest in dict.fromkeys(inner) if digest not in found]
+        stored = {ref: one.header for ref, one in context.table.read_headers(below).items()}
+        found |= {ref: stored.get(ref) for ref in below}
+        inner = [index.ref.home.image(child.digest) for header in stored.values() for child in header.children]
+        below = [ref for ref in dict.fromkeys(inner) if ref not in found]
         below = below[: max(0, MOST_RELATED - len(found))]
-    return list(found)
+    return found
 
 
 def members_of(header: Header, context: Context) -> Sequence[Header | None]:
@@ -449,8 +449,8 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
         for twin in _copies_told(before, put, context, turned=turned):
             context.outbox.send("scans", Decide(twin, "twin", quiet=quiet, twin=put.ref.path))
     if put.kind is Kind.INDEX and before.version and (changed.again or _needs(put) != _needs(before)):
-        for digest in images_below(put, context):
-            context.outbox.send("scans", Decide(home.image(digest), "tag", quiet=quiet))
+        for ref in images_below(put, context):
+            context.outbox.send("scans", Decide(ref, "tag", quiet=quiet))
     elif put.kind is Kind.INDEX and put.decision is Decision.QUARANTINE is not before.decision:
         for ref in _waiting_no_more(put, context):
             context.outbox.send("scans", Decide(ref, "index", quiet=quiet))
@@ -504,10 +504,8 @@ def _await_indexes(image: Header, context: Context, *, quiet: bool) -> None:
 
 def _waiting_no_more(index: Header, context: Context) -> Iterator[ImageRef]:
     """What of an index is to be quarantined, and looks again itself no more."""
-    below = [index.ref.home.image(digest) for digest in images_below(index, context)]
-    known = context.table.read_headers(below) if below else {}
-    for ref, stored in known.items():
-        if is_left_alone(stored.header) and _waits_for(stored.header, context) >= LATEST_TURN_SECONDS:
+    for ref, image in images_below(index, context).items():
+        if image is not None and is_left_alone(image) and _waits_for(image, context) >= LATEST_TURN_SECONDS:
             yield ref
 
 

@@ -52,9 +52,8 @@ def find_held(header: Header, context: Context, *, everywhere: bool) -> OrderRea
 
 def members_below(index: Header, context: Context) -> list[Header]:
     """The images that an index holds and that exist, those of the indexes that it holds too."""
-    refs = [index.ref.home.image(digest) for digest in images_below(index, context)] if index.children else []
-    found = context.table.read_headers(refs) if refs else {}
-    return [s.header for s in found.values() if s.header.exists and s.header.kind is not Kind.ARTIFACT]
+    found = images_below(index, context).values()
+    return [one for one in found if one is not None and one.exists and one.kind is not Kind.ARTIFACT]
 
 
 def copies_of(header: Header, context: Context) -> Iterator[Header]:

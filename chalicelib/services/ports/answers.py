@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from chalicelib.domain.headers.header import Header
 from chalicelib.domain.images.image import ImageRef
 from chalicelib.errors import TransientError, UpstreamError
-from chalicelib.services.ports.table import Table
+from chalicelib.services.ports.table import Index, RepositoryRow, Table
 
 _T = TypeVar("_T")
 
@@ -28,6 +28,11 @@ def pages(ask: Callable[[str | None], _P]) -> Iterator[_P]:
     while page.after is not None:
         page = ask(page.after)
         yield page
+
+
+def repository_rows(queries: Index, at_once: int) -> Iterator[RepositoryRow]:
+    """All repositories that were heard of, in any registry; read `at_once` at a time, as they are asked for."""
+    return (row for page in pages(lambda after: queries.repositories(after, at_once)) for row in page.items)
 
 
 def header_of(ref: ImageRef, table: Table) -> Header | None:

@@ -12,7 +12,7 @@ from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Publication
 from chalicelib.domain.reconcile.difference import RepositoryFacts
-from chalicelib.services.ports.answers import pages
+from chalicelib.services.ports.answers import repository_rows
 from chalicelib.services.ports.context import Context
 
 REPOSITORIES_ASKED = 500
@@ -30,8 +30,8 @@ class UnknownOrigin(msgspec.Struct, frozen=True):
 
 def find_unknown_origins(context: Context) -> tuple[UnknownOrigin, ...]:
     """By repository. Raises TransientError, DeniedError and UpstreamError."""
-    policy, queries = context.rules.current().policy, context.queries
-    rows = (row for page in pages(lambda after: queries.repositories(after, REPOSITORIES_ASKED)) for row in page.items)
+    policy = context.rules.current().policy
+    rows = repository_rows(context.queries, REPOSITORIES_ASKED)
     known = (row.repository for row in rows if not RepositoryFacts.read(row.facts).is_unlisted)
     found = (_of(home, policy, context) for home in sorted(known, key=lambda home: home.path) if home.public)
     return tuple(one for one in found if one.unknown)

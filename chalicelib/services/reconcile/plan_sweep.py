@@ -17,7 +17,7 @@ from chalicelib.domain.events.sweep_message import InitialBackfill, MatchSameDig
 from chalicelib.domain.images.image import Repository
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.domain.reconcile.difference import RepositoryFacts
-from chalicelib.services.ports.answers import pages
+from chalicelib.services.ports.answers import pages, repository_rows
 from chalicelib.services.ports.context import Context
 from chalicelib.services.reconcile.survey_registry import Survey, margin, survey_registry
 
@@ -140,8 +140,7 @@ def known_homes(
     with images of several accounts in the table, none is taken to be ours."""
     found = {
         row.repository: RepositoryFacts.read(row.facts)
-        for page in pages(lambda after: context.queries.repositories(after, KNOWN_ASKED))
-        for row in page.items
+        for row in repository_rows(context.queries, KNOWN_ASKED)
         if row.repository.region == place.region and not row.repository.public
     }
     accounts = {place.account} if place.account else {home.registry for home in listed or found}
@@ -174,8 +173,8 @@ def plan_public(plan: PlanSweep, context: Context) -> int:
     """A message for each public repository, and one for each shard in which the same digests are matched. Returns how
     many repositories were sent. Raises TransientError: requeue it."""
     registry = context.public.registry()
-    stored = (r for page in pages(lambda after: context.queries.repositories(after, KNOWN_ASKED)) for r in page.items)
-    rows = {r.repository: RepositoryFacts.read(r.facts) for r in stored if r.repository.public}
+    stored = (row for row in repository_rows(context.queries, KNOWN_ASKED) if row.repository.public)
+    rows = {row.repository: RepositoryFacts.read(row.facts) for row in stored}
     # What our sweeps have compared was ours, also by an alias that we have no more: its images are gone by that name.
     known = {h: f for h, f in rows.items() if f.public_at is not None or (registry is not None and registry.owns(h))}
     there = {home for home, facts in known.items() if not facts.is_unlisted}

@@ -23,7 +23,6 @@ from chalicelib.domain.headers.header import Header
 from chalicelib.domain.headers.pending_action import Order
 from chalicelib.domain.images.image import ImageRef, Repository
 from chalicelib.domain.images.names import RegistryPlace
-from chalicelib.domain.images.text import sanitize
 from chalicelib.domain.reconcile.retirement import (
     ROUNDS,
     RetiredCounts,
@@ -32,14 +31,14 @@ from chalicelib.domain.reconcile.retirement import (
     retired,
 )
 from chalicelib.domain.replication.rules import Destination
-from chalicelib.errors import ConflictError, NotFoundError, ParameterError
+from chalicelib.errors import ConflictError, NotFoundError
 from chalicelib.services.assessment.write_header import Attempt, HeaderChange, write_header
 from chalicelib.services.channels.announce import announce
-from chalicelib.services.ports.answers import pages
+from chalicelib.services.enforcement.give_order import checked
+from chalicelib.services.ports.answers import repository_rows
 from chalicelib.services.ports.context import Context
 from chalicelib.services.ports.table import EVERY, RepositoryRow, Stored
 
-MAX_REASON = 1_000
 PAGE_IMAGES, KNOWN_ASKED = 100, 500
 BUDGET = timedelta(seconds=45)
 """Of one message: ten of them, one after the other, are begun within half of the function's time-out."""
@@ -56,7 +55,7 @@ def order_retirement(
     Raises ConflictError, which names the setting, for a registry that one names; NotFoundError for one of which nothing
     is stored; ParameterError (no reason).
     """
-    reason = _checked(reason)
+    reason = checked(reason)
     place = RegistryPlace(region, None if account == context.own_account() else account)
     _refuse_watched(place, context)
     stands = context.retirements.get(account, region)
@@ -65,7 +64,7 @@ def order_retirement(
             context.outbox.send("sweeps", RetireRegistry(account, region))
         return stands
     wanted = Retirement(place, account, by, reason, context.clock.now())
-    rows = list(_known(context))
+    rows = list(repository_rows(context.queries, KNOWN_ASKED))
     _refuse_destination(wanted, rows, context)
     names = {row.repository.name for row in rows if wanted.covers(row.repository)}
     if not names:
@@ -87,19 +86,6 @@ def _covering(names: set[str], elsewhere: set[str], now: datetime, context: Cont
     in_force = (waiver for waiver in context.waivers.read() if waiver.in_force(now))
     found = (w.id for w in in_force if any(map(w.covers, names)) and not any(map(w.covers, elsewhere)))
     return tuple(sorted(found))
-
-
-def _checked(reason: str) -> str:
-    if not sanitize(reason, MAX_REASON):
-        raise ParameterError("reason", "must be given: it is what the audit log keeps")
-    if len(reason) > MAX_REASON:
-        raise ParameterError("reason", f"must not be longer than {MAX_REASON} characters")
-    return reason.strip()
-
-
-def _known(context: Context) -> Iterator[RepositoryRow]:
-    for page in pages(lambda after: context.queries.repositories(after, KNOWN_ASKED)):
-        yield from page.items
 
 
 def _others(rows: list[RepositoryRow]) -> str:
@@ -173,7 +159,7 @@ class _Part:
 
     def run(self) -> None:
         try:
-            rows = list(_known(self.context))
+            rows = list(repository_rows(self.context.queries, KNOWN_ASKED))
             self._drop_copies(rows)
             homes = sorted((row.repository for row in rows if self.found.covers(row.repository)), key=lambda h: h.path)
             for home in homes:

@@ -16,13 +16,12 @@ from chalicelib.domain.images.image import Repository, StorageStatus
 from chalicelib.domain.replication.replica import Replica
 from chalicelib.domain.replication.replica_case import Copies
 from chalicelib.services.ports.context import Context
-from chalicelib.services.ports.table import DigestRange
+from chalicelib.services.ports.table import EVERY, DigestRange
 from chalicelib.services.replication.judge_copies import Ends, Judging, StoredImages, judge_copies
 from chalicelib.services.replication.mirror_quarantine import mirror_quarantine
 
 READ_AT_ONCE = 1_000
 """Images whose headers are in memory together, of all ends."""
-_LAST = "~"
 
 
 class Looked(msgspec.Struct):
@@ -43,7 +42,7 @@ def store_copies(ends: Ends, after: str, until: datetime, context: Context) -> L
     digests = sorted(digest for digest in ends.digests if digest > after)
     for start in range(0, max(1, len(digests)), READ_AT_ONCE):
         some = digests[start : start + READ_AT_ONCE]
-        upper = some[-1] if start + READ_AT_ONCE < len(digests) else _LAST
+        upper = some[-1] if start + READ_AT_ONCE < len(digests) else EVERY[1]
         stored = _stored(ends, (last or after, upper), context)
         # What was found of an image that neither end has any more is dropped in its turn.
         known: dict[str, list[Replica]] = {digest: [] for digest in some}
