@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chalicelib.adapters.aws.sessions import Sessions
 from chalicelib.adapters.ecr.registry import EcrRegistry
@@ -16,6 +16,8 @@ from tests.quick_aws import quick_moto
 
 if TYPE_CHECKING:
     from chalicelib.local.aws.stack import LocalStack
+
+W = TypeVar("W")
 
 
 @contextlib.contextmanager
@@ -46,6 +48,18 @@ def local_stack(**how: Any) -> Iterator[LocalStack]:
     stack = LocalStack(**how)
     with in_process(stack.aws), stack:
         yield stack
+
+
+@contextlib.contextmanager
+def ruled(world: Callable[[LocalStack], W], policy: str) -> Iterator[W]:
+    """A world on a stack with this policy; at the end no message may be a dead letter."""
+    from chalicelib.local.story.world import HURRY_SECONDS
+    from chalicelib.services.policy.apply_policy import apply_policy
+
+    with local_stack(hurry=HURRY_SECONDS) as stack:
+        apply_policy(policy, "oncall", stack.context)
+        yield world(stack)
+        assert not stack.dead_letters()
 
 
 def inspector(sessions: Sessions) -> Inspector:

@@ -21,10 +21,10 @@ from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.stack import REGION
 from chalicelib.local.ecr.ecr import ecr_of
 from chalicelib.local.inspector import inspector_of
-from chalicelib.local.story.world import HURRY_SECONDS, run_service
+from chalicelib.local.story.world import run_service
 from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.push_image import CONFIG, INDEX, MANIFEST, scan_image
-from tests.local.running import local_stack
+from tests.local.running import ruled
 from tests.local.test_attack_pusher import OPEN, POLICY, Attack, descriptor
 
 pytestmark = [pytest.mark.in_turn, pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")]
@@ -33,10 +33,8 @@ HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 
 @pytest.fixture(scope="module")
 def attack() -> Iterator[Attack]:
-    with local_stack(hurry=HURRY_SECONDS) as stack:
-        apply_policy(POLICY, "oncall", stack.context)
-        yield Attack(stack)
-        assert not stack.dead_letters()
+    with ruled(Attack, POLICY) as world:
+        yield world
 
 
 def bad_image(attack: Attack, name: str) -> ImageRef:

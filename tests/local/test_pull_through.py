@@ -18,11 +18,9 @@ from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.ecr.ecr import LocalEcr, ecr_of
 from chalicelib.local.ecr.pull_through import LocalCache, UpstreamFailure
-from chalicelib.local.story.world import HURRY_SECONDS
-from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.ecr.test_pull_through import manifest
 from tests.local.ordering import Person
-from tests.local.running import local_stack
+from tests.local.running import ruled
 from tests.local.test_attack_pusher import Attack
 
 pytestmark = [pytest.mark.in_turn, pytest.mark.filterwarnings("ignore:IAMAuthorizer is not a supported in local mode")]
@@ -95,10 +93,8 @@ class Cached(Attack):
 
 @pytest.fixture(scope="module")
 def cached() -> Iterator[Cached]:
-    with local_stack(hurry=HURRY_SECONDS) as stack:
-        apply_policy(POLICY, "oncall", stack.context)
-        yield Cached(stack)
-        assert not stack.dead_letters()
+    with ruled(Cached, POLICY) as world:
+        yield world
 
 
 @pytest.mark.parametrize("told", TOLD)

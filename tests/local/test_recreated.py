@@ -20,11 +20,9 @@ from chalicelib.local import events as aws_events
 from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.aws.stack import REGION, LocalStack
 from chalicelib.local.ecr.ecr import ecr_of
-from chalicelib.local.story.world import HURRY_SECONDS
-from chalicelib.services.policy.apply_policy import apply_policy
 from tests.local.ordering import Person
 from tests.local.push_image import MANIFEST
-from tests.local.running import local_stack
+from tests.local.running import ruled
 from tests.local.test_attack_pusher import OPEN, Attack
 from tests.local.test_attack_pusher_again import HOST, starts
 
@@ -139,10 +137,8 @@ class Again(Attack):
 
 @pytest.fixture(scope="module")
 def again() -> Iterator[Again]:
-    with local_stack(hurry=HURRY_SECONDS) as stack:
-        apply_policy(POLICY, "oncall", stack.context)
-        yield Again(stack)
-        assert not stack.dead_letters()
+    with ruled(Again, POLICY) as world:
+        yield world
 
 
 @pytest.mark.parametrize("told", TOLD)
