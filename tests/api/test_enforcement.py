@@ -65,7 +65,7 @@ def test_an_order_is_kept_recorded_and_sent_with_what_hangs_on_the_image(client:
     }
     assert (said["radius"]["in_use"], said["radius"]["tags"]) == ("NO", ["v1"])
     now = context.clock.now()
-    copies = ("sweeps", ReplicationCheck(ref(1), now, now))
+    copies = ("sweeps", ReplicationCheck(ref(1), now, now, turned=True))
     assert context.outbox.sent == [("actions", Act(ref(1), "QUARANTINE#1")), copies]
     (record,) = context.queries.records[ref(1)]
     assert (record.kind, record.actor, record.reason) == ("ORDER_QUARANTINE", "person:local", MEANT["reason"])

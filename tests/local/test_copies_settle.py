@@ -110,7 +110,7 @@ class Copies(Hub):
     def look_at(self, told: Told, *places: str) -> None:
         """As the sweep of a repository looks at each of its images."""
         for place in places:
-            self.context.outbox.send("sweeps", ReplicationCheck(told.at(place), self.now, self.now))
+            self.context.outbox.send("sweeps", ReplicationCheck(told.at(place), self.now, self.now, turned=True))
 
     def open_now(self) -> list[bool | None]:
         return [self.is_open(told.at(place)) for told in self.told for place in PLACES]

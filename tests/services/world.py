@@ -41,7 +41,7 @@ from tests.fakes.audit import FakeAudit
 from tests.fakes.index import FakeIndex
 from tests.fakes.journal import FakeJournal
 from tests.fakes.legal_holds import FakeLegalHolds
-from tests.fakes.replicas import NoReplication
+from tests.fakes.replicas import FakeReplicas, NoReplication
 from tests.fakes.runtime import FakeRuntime
 from tests.fakes.waivers import FakeWaivers
 from tests.services.aws_model import Image, basic_listing, described, inspector_listing
@@ -125,6 +125,7 @@ class World:
         self.clock: Any = self
         self.rules: Any = self
         self.replication: Any = NoReplication()
+        self.replicas: Any = FakeReplicas()
         self.queries: Any = self
         fake = hasattr(self.stored, "actions")
         self.audit: Any = FakeAudit(self.stored.actions) if fake else AuditQueries(self.stored._dynamo)

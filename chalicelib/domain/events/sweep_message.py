@@ -147,7 +147,8 @@ class MatchSameDigest(OwnMessage, frozen=True, tag="match-twins"):
 
 class ReplicationCheck(OwnMessage, frozen=True, tag="replication-check"):
     """Look at the copies of the image `ref` (the source's) at or after `due_at`: image or tags changed at `changed_at`.
-    `destination`: the one that ECR has said something of; None: all of them.
+    `destination`: the one that ECR has said something of; None: all of them. `turned`: it has closed or opened, and so
+    do its copies, also those that nothing is outstanding about, and those at a destination that no rule names any more.
 
     A queue keeps no message back for longer than a quarter of an hour: one that comes too early is sent again.
     """
@@ -156,6 +157,7 @@ class ReplicationCheck(OwnMessage, frozen=True, tag="replication-check"):
     due_at: datetime
     changed_at: datetime
     destination: Destination | None = None
+    turned: bool = False
 
 
 class TakeImages(OwnMessage, frozen=True, tag="take-images"):

@@ -458,7 +458,7 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
         _await_indexes(put, context, quiet=quiet)
     if not home.public and _closes_or_opens(before, put, changed, context):
         now = context.clock.now()
-        context.outbox.send("sweeps", ReplicationCheck(put.ref, now, now))
+        context.outbox.send("sweeps", ReplicationCheck(put.ref, now, now, turned=True))
 
 
 def _copies_told(before: Header, put: Header, context: Context, *, turned: bool) -> list[ImageRef]:

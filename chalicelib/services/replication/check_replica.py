@@ -1,4 +1,5 @@
-"""Check the copies of one image: some time after its push, or when ECR reports how its replication ended."""
+"""Check the copies of one image: some time after its push, when ECR reports how its replication ended, and when the
+image has closed or opened."""
 
 from __future__ import annotations
 
@@ -21,47 +22,53 @@ from chalicelib.services.replication.store_copies import Looked, look_at_image
 
 
 def check_replica(message: ReplicationCheck, context: Context, *, receives: int = 1) -> None:
-    """Sends itself again while it comes too early. Copies found complete after the change are not checked again, and
-    late ones are left to the next sweep. Raises TransientError: requeue it."""
+    """Sends itself again while it comes too early. Copies found complete after a push are not checked again, and late
+    ones are left to the next sweep. Raises TransientError: requeue it."""
     early = (message.due_at - context.clock.now()).total_seconds()
     if early > 0:
         context.outbox.send("sweeps", message, early)
         return
     ref = message.ref
     try:
-        destinations = context.replication.configuration(ref.home).destinations_of(ref.home)
+        ruled = context.replication.configuration(ref.home).destinations_of(ref.home)
     except DeniedError:
         # The event of a copy names its source, which may be a registry that we may not read.
         return
-    if not destinations:
+    if not ruled and not message.turned:
         return
     known = context.replicas.of_image(ref)
-    settled = {r.destination for r in known if r.settled and r.at >= message.changed_at and not r.alarm}
-    left_open = [p for p in destinations if message.destination in (None, p) and p not in settled]
-    if left_open:
-        _check(message, left_open, known, context, message.attempt + receives - 1)
+    if message.turned:
+        places = sorted({*ruled, *(replica.destination for replica in known)})
+    else:
+        settled = {r.destination for r in known if r.settled and r.at >= message.changed_at and not r.alarm}
+        places = [place for place in ruled if message.destination in (None, place) and place not in settled]
+    if places:
+        _check(message, ruled, places, known, context, message.attempt + receives - 1)
 
 
 def _check(
     message: ReplicationCheck,
-    destinations: Sequence[Destination],
+    ruled: Sequence[Destination],
+    places: Sequence[Destination],
     known: Sequence[Replica],
     context: Context,
     tries: int,
 ) -> None:
     ref = message.ref
-    here = header_of(ref, context.table)
-    members = [child.digest for child in here.children] if here is not None else []
+    header = header_of(ref, context.table)
+    members = [child.digest for child in header.children] if header is not None else []
     # Where they cannot be listed, the sweep finds referrers among the images.
     referrers = answered(lambda: context.replication.referrers(ref)) or ()
     family = [ref.digest, *members, *referrers]
-    copies = {place: _find_copies(place.repository(ref.home), family, context, tries) for place in destinations}
+    copies = {place: _find_copies(place.repository(ref.home), family, context, tries) for place in places}
     source = context.replication.describe(ref)
     if ref.digest not in source.images:
         return
     image = source.images[ref.digest]
-    seen = _sights(message, destinations, context)
-    there = {place.repository(ref.home).image(ref.digest): place for place in destinations}
+    seen = [sight for sight in _sights(message, ruled, context) if sight.destination in copies]
+    there = {place.repository(ref.home).image(ref.digest): place for place in places}
+    # What the image is now: it may have closed or opened while both ends were read.
+    headers = {stored.header.ref: stored.header for stored in context.table.read_headers([ref, *there]).values()}
     ends = Ends(
         home=ref.home,
         source={**source.images} | {d: ImageDetail(ref.home.image(d), subject_digest=ref.digest) for d in referrers},
@@ -71,8 +78,8 @@ def _check(
         changed_at=message.changed_at,
     )
     stored = StoredImages(
-        here={} if here is None else {ref.digest: here},
-        there={there[copy]: {ref.digest: one.header} for copy, one in context.table.read_headers(there).items()},
+        here={ref.digest: headers[ref]} if ref in headers else {},
+        there={place: {ref.digest: headers[copy]} for copy, place in there.items() if copy in headers},
         known={(r.ref.digest, r.destination): r for r in known},
     )
     rules, looked = context.rules.current(), Looked()
@@ -94,16 +101,11 @@ def _find_copies(home: Repository, digests: Sequence[str], context: Context, tri
         return Copies(home, unread=str(error))
 
 
-def _sights(
-    message: ReplicationCheck, destinations: Sequence[Destination], context: Context
-) -> list[DestinationAccess]:
+def _sights(message: ReplicationCheck, ruled: Sequence[Destination], context: Context) -> list[DestinationAccess]:
     """The check was sent because there was a rule when the image changed, whenever a sweep first found that rule."""
-    known = (context.replicas.state(message.ref.home) or ReplicationState()).sights
-    return [
-        msgspec.structs.replace(sight, seen_at=min(sight.seen_at, message.changed_at))
-        for sight in sights_of(known, destinations, message.changed_at, [s.destination for s in known if s.deletes_at])
-        if sight.destination in destinations
-    ]
+    known, at = (context.replicas.state(message.ref.home) or ReplicationState()).sights, message.changed_at
+    sights = sights_of(known, ruled, at, [s.destination for s in known if s.deletes_at])
+    return [msgspec.structs.replace(sight, seen_at=min(sight.seen_at, at)) for sight in sights]
 
 
 def _with_holders(copies: Copies, image: ImageDetail, context: Context) -> Copies:

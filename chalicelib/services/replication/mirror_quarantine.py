@@ -2,6 +2,9 @@
 
 A copy is quarantined like any other image: planned, checked (what runs it, the fuse), begun, recorded. What a person
 has ordered about the source is a plain order about the copy. A person's order about the copy itself stands.
+
+A source may close or open while its copy is ordered, and its own message may come before that order is put. So it is
+read again behind each order, and where it has turned the message is tried again.
 """
 
 from __future__ import annotations
@@ -32,18 +35,17 @@ from chalicelib.services.ports.context import Context
 SEEN = "replication"
 
 
-def mirror_quarantine(
-    replica: Replica, copy: ImageDetail, here: Header | None, rules: Rules, context: Context
-) -> str | None:
+def mirror_quarantine(replica: Replica, copy: ImageDetail, rules: Rules, context: Context) -> str | None:
     """What was done, or why it failed, in a sentence; None: there is nothing to do. Raises TransientError."""
-    if here is None or "verdict" not in rules.policy.replication.check:
+    if "verdict" not in rules.policy.replication.check:
         return None
-    there = header_of(replica.copy, context.table)
-    if there is not None and there.is_retired:
+    stored = context.table.read_headers([replica.ref, replica.copy])
+    here, there = (stored[ref].header if ref in stored else None for ref in (replica.ref, replica.copy))
+    if here is None or (there is not None and there.is_retired):
         return None
     ours = there is not None and is_mirrored(there)
     if not _is_closed(here, rules, context):
-        return _take_back(there, here, context) if there is not None and ours and here.exists else None
+        return _take_back(there, here, rules, context) if there is not None and ours and here.exists else None
     if there is not None and there.order is not None and not ours:
         return None
     try:
@@ -79,11 +81,13 @@ def _close(
         if (why := withheld_by(context.rules.fresh().policy)) is not None:
             raise ConflictError(why)
         put_order(there, wanted, ActionKind.ORDER_QUARANTINE, context)
+        _look_again(here, rules, context)
         if there.storage is StorageStatus.ARCHIVED:
             return None
         return f"Its quarantine at {replica.destination} is ordered."
     if wanted != order:
         _hold(there, order, wanted, context)
+        _look_again(here, rules, context)
     return _came_back(replica, context) if changed else None
 
 
@@ -99,7 +103,7 @@ def _hold(there: Header, order: Order, wanted: Order, context: Context) -> None:
     update_header(there.ref, held, Delivery("order", Decide(there.ref, "order")), context)
 
 
-def _take_back(there: Header, here: Header, context: Context) -> str | None:
+def _take_back(there: Header, here: Header, rules: Rules, context: Context) -> str | None:
     """No source holds it any more: the copy's own verdict decides again. None: another source holds it, or a person
     ordered about it at the same moment."""
     order = there.order
@@ -108,13 +112,22 @@ def _take_back(there: Header, here: Header, context: Context) -> str | None:
     if left is not None:
         if left != order:
             _hold(there, order, left, context)
+            _look_again(here, rules, context)
         return None
     said = Order(ActionType.QUARANTINE, SYSTEM, f"its source {here.ref} is quarantined no more", context.clock.now())
     try:
         put_order(there, None, ActionKind.ORDER_TAKEN_BACK, context, spoken=said)
     except ConflictError:
         return None
+    _look_again(here, rules, context)
     return f"The order to quarantine {there.ref} is taken back: its source is quarantined no more."
+
+
+def _look_again(here: Header, rules: Rules, context: Context) -> None:
+    """Raises TransientError where the source is not any more as its copy was ordered by."""
+    now = header_of(here.ref, context.table)
+    if now is None or _is_closed(now, rules, context) is not _is_closed(here, rules, context):
+        raise TransientError(f"{here.ref}: it has turned meanwhile")
 
 
 def _came_back(replica: Replica, context: Context) -> str | None:

@@ -66,8 +66,9 @@ def look_at_image(
     for found in judge_copies(digest, stored, judging):
         if (replica := _kept(found, stored, context)) is not None:
             looked.kept.append(replica)
-            if (line := _mirrored(replica, ends, stored, rules, context)) is not None:
-                looked.done.append(line)
+        # Whoever has looked later may have read the source before it closed.
+        if (line := _mirrored(replica or found, ends, stored, rules, context)) is not None:
+            looked.done.append(line)
 
 
 def _stored(ends: Ends, between: DigestRange, context: Context) -> StoredImages:
@@ -96,7 +97,7 @@ def _mirrored(replica: Replica, ends: Ends, stored: StoredImages, rules: Rules, 
     closes = closes_copies(here, rules.policy) and copy is not None and (known or copy.storage is StorageStatus.ACTIVE)
     if copy is None or not (ordered or closes):
         return None
-    return mirror_quarantine(replica, copy, here, rules, context)
+    return mirror_quarantine(replica, copy, rules, context)
 
 
 def _drop_gone(known: Sequence[Replica], ends: Ends, context: Context) -> None:

@@ -15,12 +15,12 @@ from chalicelib.domain.images.image import ImageRef, Repository, StorageStatus
 from chalicelib.domain.images.verdict import Decision
 from chalicelib.domain.reconcile.retirement import retired
 from chalicelib.domain.replication.rules import Destination
-from chalicelib.errors import ConflictError
+from chalicelib.errors import ConflictError, TransientError
 from chalicelib.local.aws.deployment import ACCOUNT
 from chalicelib.local.ecr.ecr import ecr_of
 from chalicelib.services.assessment.write_header import update_header
 from chalicelib.services.enforcement.give_order import give_order
-from tests.services.copying import HOME, NAME, NEAR, Estate, Running, aws, copied_to_both, estate
+from tests.services.copying import FAR, HOME, NAME, NEAR, Estate, Running, aws, copied_to_both, estate
 
 __all__ = ["aws", "estate"]
 HERE = Destination(ACCOUNT, HOME.region)
@@ -327,3 +327,103 @@ def test_a_source_whose_registry_is_retired_is_gone_and_has_not_opened(estate: E
     assert estate.order_on(copy) is None
     (ended,) = (e for e in estate.header(copy).pending if getattr(e, "ends", None))
     assert ended.said.startswith("the quarantine as a copy has ended, because since long no look has found")
+
+
+def turn(estate: Estate, ref: ImageRef, kind: ActionType) -> ReplicationCheck:
+    """By a person's order; what its copies are told by."""
+    estate.sent_on.clear()
+    give_order(kind, ref, "ann", "a leaked key", estate)  # type: ignore[arg-type]
+    ((message, _),) = estate.sent_on
+    assert isinstance(message, ReplicationCheck)
+    return message
+
+
+def archived_there(estate: Estate) -> tuple[ImageRef, ImageRef]:
+    """A source that is open, and its copy, which its own verdict archives: nothing is outstanding about it."""
+    ref = estate.push(1, "v1")
+    copy = at(NEAR).image(ref.digest)
+    estate.scan_copies(ref)
+    estate.judged(ref, Decision.ALLOW)
+    estate.judged(copy, Decision.QUARANTINE, storage=StorageStatus.ARCHIVED, hold=Hold("archive", 1, estate.moment))
+    estate.copy_of(ref, NEAR).status = "ARCHIVED"
+    return ref, copy
+
+
+def test_a_closing_that_died_before_its_order_is_done_by_the_next_try(estate: Estate) -> None:
+    """What the first try has kept says that nothing is outstanding about the copy."""
+    ref, copy = archived_there(estate)
+    message = turn(estate.later(60), ref, ActionType.QUARANTINE)
+    record = estate.stored.record_action
+
+    def throttled(_: Any) -> Any:
+        estate.stored.record_action = record
+        raise TransientError("throttled")
+
+    estate.stored.record_action = throttled  # type: ignore[method-assign]
+    with pytest.raises(TransientError, match="throttled"):
+        estate.take(message)
+    assert mirrors(estate, copy) == set()
+    estate.take(message, receives=2)
+    assert mirrors(estate, copy) == {HOME.region}
+
+
+def test_a_closing_is_done_whatever_another_worker_has_kept_meanwhile(estate: Estate) -> None:
+    """It read the source before that closed, and wrote what it found later than we look."""
+    ref, copy = archived_there(estate)
+    message = turn(estate.later(60), ref, ActionType.QUARANTINE)
+    keep = estate.replicas.keep
+    estate.replicas.keep = lambda replica: keep(replica) and False
+    estate.take(message)
+    assert mirrors(estate, copy) == {HOME.region}
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["closes", "opens"])
+def test_copies_at_a_destination_that_no_rule_names_any_more_are_told_at_once(estate: Estate, closes: bool) -> None:
+    ref = estate.push(1, "v1")
+    copies = [at(NEAR).image(ref.digest), FAR.repository(HOME).image(ref.digest)]
+    estate.scan_copies(ref)
+    for one in (ref, *copies):
+        estate.judged(one, Decision.ALLOW)
+    if not closes:
+        turn(estate, ref, ActionType.QUARANTINE)
+    estate.later(60).sweep()
+    estate.configure()
+    estate.later(60).sweep()
+    assert estate.stands(ref, NEAR)[1:2] == ("no-rule",)
+    message = turn(estate.later(1), ref, ActionType.QUARANTINE if closes else ActionType.RELEASE)
+    estate.take(message)
+    assert [mirrors(estate, copy) for copy in copies] == [{HOME.region} if closes else set()] * 2
+    assert estate.stands(ref, NEAR)[1:2] == ("no-rule",), "a check of one image makes no rule"
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["closes", "opens"])
+@pytest.mark.parametrize("swept", [True, False], ids=["a sweep", "a check"])
+def test_a_source_that_turns_while_its_copy_is_ordered_is_looked_at_again(
+    estate: Estate, closes: bool, swept: bool
+) -> None:
+    """Its own check came too early to see the order that stands, or stands no more."""
+    ref = estate.push(1, "v1")
+    copy = at(NEAR).image(ref.digest)
+    estate.scan_copies(ref)
+    for one in (ref, copy):
+        estate.judged(one, Decision.ALLOW)
+    first, then = ActionType.RELEASE, ActionType.QUARANTINE
+    if not closes:
+        first, then = then, first
+    else:
+        turn(estate, ref, ActionType.QUARANTINE)
+        estate.later(60).sweep()
+    before = turn(estate.later(60), ref, first)
+    record = estate.stored.record_action
+
+    def turns(said: Any) -> Any:
+        if said.ref == copy:
+            estate.stored.record_action = record
+            estate.take(turn(estate, ref, then))
+        return record(said)
+
+    estate.stored.record_action = turns  # type: ignore[method-assign]
+    with pytest.raises(TransientError, match="meanwhile"):
+        estate.sweep() if swept else estate.take(before)
+    estate.sweep(receives=2) if swept else estate.take(before, receives=2)
+    assert mirrors(estate, copy) == ({HOME.region} if closes else set())
