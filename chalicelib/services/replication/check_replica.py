@@ -65,15 +65,18 @@ def _check(
     if ref.digest not in source.images:
         return
     image = source.images[ref.digest]
-    seen = [sight for sight in _sights(message, ruled, context) if sight.destination in copies]
     there = {place.repository(ref.home).image(ref.digest): place for place in places}
-    # What the image is now: it may have closed or opened while both ends were read.
-    headers = {stored.header.ref: stored.header for stored in context.table.read_headers([ref, *there]).values()}
+    # The image may have closed or opened while both ends were read.
+    headers = {image_ref: one.header for image_ref, one in context.table.read_headers([ref, *there]).items()}
     ends = Ends(
         home=ref.home,
         source={**source.images} | {d: ImageDetail(ref.home.image(d), subject_digest=ref.digest) for d in referrers},
         at=source.at,
-        sights=[msgspec.structs.replace(sight, unread=copies[sight.destination].unread) for sight in seen],
+        sights=[
+            msgspec.structs.replace(sight, unread=copies[sight.destination].unread)
+            for sight in _sights(message, ruled, context)
+            if sight.destination in copies
+        ],
         copies={place: _with_holders(found, image, context) for place, found in copies.items()},
         changed_at=message.changed_at,
     )

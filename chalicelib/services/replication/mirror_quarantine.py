@@ -85,15 +85,17 @@ def _close(
         if there.storage is StorageStatus.ARCHIVED:
             return None
         return f"Its quarantine at {replica.destination} is ordered."
-    if wanted != order:
-        _hold(there, order, wanted, context)
-        _look_again(here, rules, context)
+    _hold(there, wanted, here, rules, context)
     return _came_back(replica, context) if changed else None
 
 
-def _hold(there: Header, order: Order, wanted: Order, context: Context) -> None:
-    """Writes who holds an order that stands: no other order is given, and none recorded. Raises TransientError where
-    another source or a person was faster."""
+def _hold(there: Header, wanted: Order, here: Header, rules: Rules, context: Context) -> None:
+    """Writes who holds the order that stands: no other order is given, and none recorded. Raises TransientError where
+    another source or a person was faster, and where the source has turned."""
+    order = there.order
+    assert order is not None
+    if wanted == order:
+        return
 
     def held(header: Header) -> Header:
         if header.order is None or header.order.identity != order.identity:
@@ -101,6 +103,7 @@ def _hold(there: Header, order: Order, wanted: Order, context: Context) -> None:
         return msgspec.structs.replace(header, order=wanted)
 
     update_header(there.ref, held, Delivery("order", Decide(there.ref, "order")), context)
+    _look_again(here, rules, context)
 
 
 def _take_back(there: Header, here: Header, rules: Rules, context: Context) -> str | None:
@@ -110,9 +113,7 @@ def _take_back(there: Header, here: Header, rules: Rules, context: Context) -> s
     assert order is not None
     left = without_mirror(order, here.ref)
     if left is not None:
-        if left != order:
-            _hold(there, order, left, context)
-            _look_again(here, rules, context)
+        _hold(there, left, here, rules, context)
         return None
     said = Order(ActionType.QUARANTINE, SYSTEM, f"its source {here.ref} is quarantined no more", context.clock.now())
     try:
@@ -124,7 +125,7 @@ def _take_back(there: Header, here: Header, rules: Rules, context: Context) -> s
 
 
 def _look_again(here: Header, rules: Rules, context: Context) -> None:
-    """Raises TransientError where the source is not any more as its copy was ordered by."""
+    """Raises TransientError where the source has closed or opened since its copy was ordered."""
     now = header_of(here.ref, context.table)
     if now is None or _is_closed(now, rules, context) is not _is_closed(here, rules, context):
         raise TransientError(f"{here.ref}: it has turned meanwhile")

@@ -66,7 +66,7 @@ def look_at_image(
     for found in judge_copies(digest, stored, judging):
         if (replica := _kept(found, stored, context)) is not None:
             looked.kept.append(replica)
-        # Whoever has looked later may have read the source before it closed.
+        # Another worker that looked later may have read the source before it closed.
         if (line := _mirrored(replica or found, ends, stored, rules, context)) is not None:
             looked.done.append(line)
 
