@@ -106,7 +106,7 @@ class AppContext:
     def rules(self) -> PolicyStore:
         from chalicelib.adapters.stores.policy_file import default_policy, read_policy
 
-        return PolicyStore(self._dynamo, default_policy(), self.clock.now, read_policy)
+        return PolicyStore(self._dynamo, default_policy(), self.clock.now, read_policy, self.settings.account)
 
     @cached_property
     def waivers(self) -> WaiverStore:

@@ -30,6 +30,7 @@ from typing import Any
 import msgspec
 
 from chalicelib.domain.channels.channel import CHANNELS, WITH_SECRET
+from chalicelib.domain.images.image import ACCOUNT
 from chalicelib.domain.images.names import RegistryPlace
 from chalicelib.errors import SettingsError
 
@@ -51,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_actions: str
     queue_alerts: str
     queue_sweeps: str
+    account: str = ""
+    """Ours; empty: not known."""
     stage: str = "dev"
     consistency_delay: timedelta = timedelta(seconds=60)
     channels: dict[str, str] = {}
@@ -82,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "queue_actions": read.required("QUEUE_ACTIONS"),
             "queue_alerts": read.required("QUEUE_ALERTS"),
             "queue_sweeps": read.required("QUEUE_SWEEPS"),
+            "account": _account_of(read.text("QUEUE_SCANS") or ""),
             "stage": read.text("STAGE") or "dev",
             "consistency_delay": timedelta(seconds=read.number("SETTLE_SECONDS", 60, 0, 900)),
             "channels": {k.name: text for k in CHANNELS if (text := read.text(k.setting))},
@@ -100,6 +104,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if read.problems:
             raise SettingsError(read.problems)
         return msgspec.convert(settings, cls)
+
+
+def _account_of(queue: str) -> str:
+    """SQS names it in the URL of each queue: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME."""
+    named = queue.split("/")[-2:][0]
+    return named if ACCOUNT.fullmatch(named) else ""
 
 
 def registry_settings(env: Mapping[str, str]) -> dict[str, Any]:

@@ -146,3 +146,17 @@ def test_what_is_no_hash_is_refused_by_name_and_not_repeated(wrong):
     with pytest.raises(SettingsError, match="LAZARETTO_ADMISSION_TOKEN_HASHES") as e:
         Settings.from_env(ENOUGH | {"LAZARETTO_ADMISSION_TOKEN_HASHES": wrong})
     assert wrong not in str(e.value), "it may be the token"
+
+
+@pytest.mark.parametrize(
+    ("url", "account"),
+    [
+        ("https://sqs.eu-west-1.amazonaws.com/111122223333/lazaretto-scans", "111122223333"),
+        ("https://sqs.cn-north-1.amazonaws.com.cn/111122223333/lazaretto-scans", "111122223333"),
+        ("http://127.0.0.1:4566/000000000000/lazaretto-scans", "000000000000"),
+        ("https://sqs.example.invalid/scans", ""),
+        ("scans", ""),
+    ],
+)
+def test_our_account_is_the_one_that_our_queues_are_in(url: str, account: str) -> None:
+    assert Settings.from_env(ENOUGH | {"LAZARETTO_QUEUE_SCANS": url}).account == account

@@ -82,7 +82,7 @@ class PublicWorld:
         return self.moment
 
     def current(self) -> Rules:
-        return Rules(self.policy, self.waivers, *self.versions)
+        return Rules(self.policy, self.waivers, *self.versions, account=ACCOUNT)
 
     def fresh(self) -> Rules:
         return self.current()

@@ -42,10 +42,13 @@ class ReadPolicy(Protocol):
 
 
 class PolicyStore:
-    """`default_policy` is in force until one is stored."""
+    """`default_policy` is in force until one is stored. `account`: ours."""
 
-    def __init__(self, dynamo: Dynamo, default_policy: Policy, now: Callable[[], datetime], read: ReadPolicy) -> None:
+    def __init__(
+        self, dynamo: Dynamo, default_policy: Policy, now: Callable[[], datetime], read: ReadPolicy, account: str
+    ) -> None:
         self._dynamo, self._default, self._now, self._read = dynamo, default_policy, now, read
+        self._account = account
         self._kept: tuple[datetime, Rules] | None = None
         self._parsed: tuple[int, Policy] | None = None
 
@@ -66,6 +69,7 @@ class PolicyStore:
             waivers=kept.waivers if kept and same_waivers else read_waivers(self._dynamo),
             policy_version=policy_version,
             waivers_version=waivers_version,
+            account=self._account,
         )
         self._kept = (now, rules)
         return rules

@@ -177,7 +177,13 @@ def _unknown_origins(context: DeployContext) -> Sequence[UnknownOrigin] | None:
     from chalicelib.services.reconcile.find_unknown_origins import find_unknown_origins
 
     settings = Settings(
-        table=context.name, stage=context.stage, queue_scans="", queue_actions="", queue_alerts="", queue_sweeps=""
+        table=context.name,
+        account=context.account,
+        stage=context.stage,
+        queue_scans="",
+        queue_actions="",
+        queue_alerts="",
+        queue_sweeps="",
     )
     try:
         return find_unknown_origins(AppContext(settings, context.sessions))

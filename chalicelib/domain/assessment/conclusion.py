@@ -234,7 +234,7 @@ class Grounds(msgspec.Struct, frozen=True):
         policy, waivers = rules.policy, rules.waivers
         children = self.children
         if self.header.ref.home.public:
-            origins = origins_of(self.header.heard, self.header.ref.repository, policy)
+            origins = origins_of(self.header.heard, rules.publication_of(self.header.ref.repository))
             children = origin_verdicts(origins, policy, waivers, now)
             ended = [origin.ended for origin in origins] if ended else ()
         stood = [_with_waivers(s, e) for s, e in zip(children, ended, strict=True)] if ended else children

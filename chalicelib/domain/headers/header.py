@@ -33,6 +33,7 @@ from chalicelib.domain.images.finding import Finding, FindingStatus, Severity
 from chalicelib.domain.images.image import Child, ImageRef, InUse, InUseState, Kind, Scan, ScanState, StorageStatus
 from chalicelib.domain.images.verdict import Decision, ImageState, Reason, Verdict, VerdictSummary
 from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.section import Publication
 from chalicelib.domain.policy.waiver import Waiver
 
 
@@ -53,16 +54,21 @@ def in_sketch(sketch: bytes, vulnerability_id: str) -> bool:
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """Policy and waivers as of their versions."""
+    """Policy and waivers as of their versions. `account`: ours, that the public registry belongs to."""
 
     policy: Policy
     waivers: tuple[Waiver, ...] = ()
     policy_version: int = 0
     waivers_version: int = 0
+    account: str = ""
 
     @property
     def versions(self) -> tuple[int, int]:
         return self.policy_version, self.waivers_version
+
+    def publication_of(self, public: str) -> Publication:
+        """From where the public repository of this name is published."""
+        return self.policy.publication_of(public, self.account)
 
 
 LAPSED_FOR = timedelta(days=1)

@@ -16,6 +16,7 @@ from chalicelib.domain.headers.pending_action import EndedWaivers
 from chalicelib.domain.images.image import ImageRef, Scan, ScanState, Source
 from chalicelib.domain.images.verdict import Decision, OriginVerdict, Reason
 from chalicelib.domain.policy.policy import Policy
+from chalicelib.domain.policy.section import Publication
 from chalicelib.domain.policy.waiver import Waiver
 
 
@@ -64,9 +65,8 @@ class Twin(msgspec.Struct, frozen=True):
         return found if self.revision else (*found, *stands)
 
 
-def origins_of(twins: Iterable[Twin], public: str, policy: Policy) -> list[Twin]:
-    """Those that count. `public`: the name of the public repository."""
-    publication = policy.publication_of(public)
+def origins_of(twins: Iterable[Twin], publication: Publication) -> list[Twin]:
+    """Those that count."""
     return [t for t in twins if publication.is_from(t.ref) and (t.present or t.has_last_word)]
 
 
@@ -116,11 +116,10 @@ def _excusing(reason: Reason, repository: str, waivers: Iterable[Waiver], now: d
     return excusing, lacking
 
 
-def lender_of(twins: Iterable[Twin], public: str, policy: Policy) -> Twin | None:
+def lender_of(twins: Iterable[Twin], publication: Publication) -> Twin | None:
     """The twin whose findings tell most, of those that are no origin: Inspector's before ECR's own, a scan in force
     before one that lapsed, the one that found the worst, the newest. So a copy that somebody pushes to where less is
     seen takes the word from no other. None: nothing was scanned anywhere."""
-    publication = policy.publication_of(public)
     lending = [t for t in twins if t.present and t.lends and not publication.is_from(t.ref)]
 
     def worth(twin: Twin) -> tuple[object, ...]:

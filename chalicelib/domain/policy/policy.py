@@ -295,9 +295,11 @@ class Policy(PolicyDocument, frozen=True, dict=True):
         """Whether anything may be taken from the repository of this name at all."""
         return self.enforcing and not self.exempts(repository)
 
-    def publication_of(self, public: str) -> Publication:
-        """From where the public repository of this name is published."""
-        return next((one for one in self.public if one.public == public), Publication(public, (public,)))
+    def publication_of(self, public: str, account: str) -> Publication:
+        """From where the public repository of this name is published. `account`: that its registry
+        belongs to; empty: not known."""
+        said = next((one for one in self.public if one.public == public), Publication(public, (public,)))
+        return said if said.registry is not UNSET or not account else msgspec.structs.replace(said, registry=account)
 
     def running_grace(self, reasons: Iterable[Reason]) -> timedelta:
         """For how long what runs already is admitted all the same: the shortest that a rule among the reasons that

@@ -214,16 +214,17 @@ Account = Annotated[str, Meta(extra_json_schema={"pattern": f"^{ACCOUNT.pattern}
 
 
 class Publication(ConditionPart, frozen=True):
-    """From which private repositories, by their names, one public repository is published: in that account alone, where
-    one is given."""
+    """From which private repositories, by their names, one public repository is published. `registry`: the account that
+    they are in; without it, the one that the public registry belongs to."""
 
     public: RepositoryName
     sources: Annotated[tuple[RepositoryName, ...], Meta(min_length=1, max_length=100)] = msgspec.field(name="from")
     registry: Account | UnsetType = UNSET
 
     def is_from(self, image: ImageRef) -> bool:
-        """Whether a private image lies where the public repository is published from."""
-        return image.repository in self.sources and self.registry in (UNSET, image.registry)
+        """Whether a private image lies where the public repository is published from. No image does while the
+        account is UNSET: a push to any account that is watched would have a say."""
+        return image.repository in self.sources and self.registry == image.registry
 
     def __post_init__(self) -> None:
         if self.registry is not UNSET and not ACCOUNT.fullmatch(self.registry):

@@ -43,13 +43,15 @@ class WhatIfCase(msgspec.Struct, frozen=True):
 
 class Question(msgspec.Struct, frozen=True):
     """`today` is the policy in force. `moments`: the ends of the past days, oldest first, and last of all now.
-    `known_since`: before it, some of the past may be forgotten; None: of none that is asked for."""
+    `known_since`: before it, some of the past may be forgotten; None: of none that is asked for. `account`: ours, as of
+    `Rules`."""
 
     today: Policy
     candidate: Policy
     waivers: tuple[Waiver, ...]
     moments: tuple[datetime, ...]
     known_since: datetime | None = None
+    account: str = ""
 
 
 class Ruling(msgspec.Struct, frozen=True):
@@ -216,12 +218,13 @@ class Film:
         return _Verdicts([None if one is None else one.verdict for one in outcomes], now)
 
     def _outcome_of_public(self, n: int, policy: Policy) -> RuleOutcome:
-        at, name = self.moments[n], self.case.header.ref.repository
-        rules = Rules(policy, tuple(w for w in self.waivers if w.created_at <= at))
+        at = self.moments[n]
+        rules = Rules(policy, tuple(w for w in self.waivers if w.created_at <= at), account=self.question.account)
+        publication = rules.publication_of(self.case.header.ref.repository)
         films = {child.case.header.ref.path: child for child in self.children if child is not None}
         heard = tuple(child._as_twin(n, policy) for child in films.values())
-        origins = origin_verdicts(origins_of(heard, name, policy), policy, rules.waivers, at)
-        lender = None if any(not one.silent for one in origins) else lender_of(heard, name, policy)
+        origins = origin_verdicts(origins_of(heard, publication), policy, rules.waivers, at)
+        lender = None if any(not one.silent for one in origins) else lender_of(heard, publication)
         copy = None if lender is None else films[lender.path]._as_copy(n)
         header = msgspec.structs.replace(self.case.header, heard=heard)
         return Grounds(header, (), (), self.case.indexes, copy).outcome(rules, at)

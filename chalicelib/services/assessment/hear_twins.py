@@ -30,14 +30,14 @@ def find_copy(public: Header, rules: Rules, now: datetime, context: Context) -> 
     """By whose findings it is judged. None: it has an origin that says something, or nothing was scanned anywhere."""
     if not public.ref.home.public or has_origin(public, rules, now):
         return None
-    lender = lender_of(public.heard, public.ref.repository, rules.policy)
+    lender = lender_of(public.heard, rules.publication_of(public.ref.repository))
     found = context.table.read_headers([lender.ref]).get(lender.ref) if lender is not None else None
     return None if found is None else _with_images(found.header, context)
 
 
 def has_origin(public: Header, rules: Rules, now: datetime) -> bool:
     """Whether an image that it is published from is there, or was deleted after it had closed its doors."""
-    origins = origins_of(public.heard, public.ref.repository, rules.policy)
+    origins = origins_of(public.heard, rules.publication_of(public.ref.repository))
     return any(not one.silent for one in origin_verdicts(origins, rules.policy, rules.waivers, now))
 
 

@@ -99,7 +99,7 @@ def _decide_public(
     if header.policy_version != rules.policy_version:
         news = None  # by the former policy another twin may not have been worth a message
     header = msgspec.structs.replace(header, heard=hear_twins(header, context, news))
-    origins = origins_of(header.heard, header.ref.repository, rules.policy)
+    origins = origins_of(header.heard, rules.publication_of(header.ref.repository))
     copy = find_copy(header, rules, now, context)
     return conclude(
         as_scanned(header, [copy.header] if copy is not None else origins or [None]),
@@ -118,7 +118,7 @@ def closing_below(header: Header, rules: Rules, now: datetime, context: Context)
     found: list[Closing] = []
     below = list(members_of(header, context))
     if header.ref.home.public:
-        publication = rules.policy.publication_of(header.ref.repository)
+        publication = rules.publication_of(header.ref.repository)
         below = [image for image in below if image is not None and publication.is_from(image.ref)]
     seen = {header.ref}
     for image in below:  # it grows
@@ -466,8 +466,8 @@ def _copies_told(before: Header, put: Header, context: Context, *, turned: bool)
     copies = [ImageRef.from_path(path) for path in put.twins]
     if turned or not copies:
         return copies
-    policy, now, then = context.rules.current().policy, put.as_twin, before.as_twin
-    return [one for one in copies if now.tells(then, origin=policy.publication_of(one.repository).is_from(put.ref))]
+    rules, now, then = context.rules.current(), put.as_twin, before.as_twin
+    return [one for one in copies if now.tells(then, origin=rules.publication_of(one.repository).is_from(put.ref))]
 
 
 def _closes_or_opens(before: Header, put: Header, changed: HeaderChange, context: Context) -> bool:

@@ -116,12 +116,14 @@ class _Page:
         self.tally, self.rows, self.left_out = former.tally, list(former.rows), former.rows_left_out
         self.unreadable = list(former.unreadable)
         self.until = context.clock.now() + BUDGET
+        rules = context.rules.fresh()
         self.question = Question(
             today=parse_policy(job.today, job.today_version),
             candidate=parse_policy(job.candidate),
-            waivers=context.rules.fresh().waivers,
+            waivers=rules.waivers,
             moments=moments_of(job.at, job.since_days),
             known_since=job.known_since,
+            account=rules.account,
         )
 
     def run(self) -> None:

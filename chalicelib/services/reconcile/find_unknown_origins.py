@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from chalicelib.domain.headers.header import Header
+from chalicelib.domain.headers.header import Header, Rules
 from chalicelib.domain.images.image import ImageRef, Repository
-from chalicelib.domain.policy.policy import Policy
 from chalicelib.domain.policy.section import Publication
 from chalicelib.domain.reconcile.difference import RepositoryFacts
 from chalicelib.services.ports.answers import repository_rows
@@ -30,15 +29,15 @@ class UnknownOrigin(msgspec.Struct, frozen=True):
 
 def find_unknown_origins(context: Context) -> tuple[UnknownOrigin, ...]:
     """By repository. Raises TransientError, DeniedError and UpstreamError."""
-    policy = context.rules.current().policy
+    rules = context.rules.current()
     rows = repository_rows(context.queries, REPOSITORIES_ASKED)
     known = (row.repository for row in rows if not RepositoryFacts.read(row.facts).is_unlisted)
-    found = (_of(home, policy, context) for home in sorted(known, key=lambda home: home.path) if home.public)
+    found = (_of(home, rules, context) for home in sorted(known, key=lambda home: home.path) if home.public)
     return tuple(one for one in found if one.unknown)
 
 
-def _of(home: Repository, policy: Policy, context: Context) -> UnknownOrigin:
-    publication = policy.publication_of(home.name)
+def _of(home: Repository, rules: Rules, context: Context) -> UnknownOrigin:
+    publication = rules.publication_of(home.name)
     images = [header for header in context.table.headers_of(home) if header.present and header.counts_in_index]
     unknown = sum(not _is_known(image, publication) for image in images)
     return UnknownOrigin(home, publication.sources, len(images), unknown)

@@ -219,7 +219,8 @@ class _Look:
     def excused(self, image: Header) -> list[Finding] | None:
         """The findings of the image that it excuses; None: neither these nor the image itself. A public image has none
         where its origin is known, else those of the copy that it is judged by."""
-        rules, context = Rules(self.policy, (self.waiver,)), self.context
+        context = self.context
+        rules = Rules(self.policy, (self.waiver,), account=context.rules.current().account)
         copy = find_copy(image, rules, self.now, context)
         documents = [] if copy is None else [one.document for one in (copy, *filter(None, copy.images))]
         if image.revision:

@@ -20,6 +20,7 @@ from chalicelib.domain.policy.waiver import VexJustification, VexStatus, Waiver
 from chalicelib.domain.waivers.change import WaiverChange
 from chalicelib.errors import NotFoundError, PolicyError, StoredPolicyError
 from tests.fakes.atomic import AtomicClient
+from tests.fakes.images import ACCOUNT
 from tests.fakes.moto_aws import mock_aws
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -45,7 +46,9 @@ class World:
         client.meta.events.register("before-call.dynamodb", lambda model, **_: self.calls.append(model.name))
 
     def store(self) -> PolicyStore:
-        return PolicyStore(Dynamo(self.client, NAME, lambda _: None), default_policy(), lambda: self.now, read_policy)
+        return PolicyStore(
+            Dynamo(self.client, NAME, lambda _: None), default_policy(), lambda: self.now, read_policy, ACCOUNT
+        )
 
 
 @pytest.fixture
@@ -88,7 +91,9 @@ def test_a_stored_policy_that_does_not_load_any_more_is_our_fault_and_is_replace
             raise PolicyError("rules[0].match", "unknown key `severity`", 4)
         return read_policy(text, number=number)
 
-    store = PolicyStore(Dynamo(world.client, NAME, lambda _: None), default_policy(), lambda: world.now, read_less)
+    store = PolicyStore(
+        Dynamo(world.client, NAME, lambda _: None), default_policy(), lambda: world.now, read_less, ACCOUNT
+    )
     for ask in (store.fresh, store.current, store.policy_in_force):
         named = r"policy 1, .*4: rules\[0\]\.match.*lazaretto policy apply FILE"
         with pytest.raises(StoredPolicyError, match=named) as raised:

@@ -20,6 +20,7 @@ from chalicelib.domain.waivers.alert import Notice, NoticeStage
 from chalicelib.domain.waivers.change import Carried, WaiverChange
 from chalicelib.errors import ConflictError, TransientError
 from tests.fakes.atomic import AtomicClient
+from tests.fakes.images import ACCOUNT
 from tests.fakes.moto_aws import mock_aws
 from tests.fakes.waivers import FakeWaivers
 
@@ -69,7 +70,7 @@ def client() -> Iterator[Any]:
 
 
 def rules(client: Any) -> PolicyStore:
-    return PolicyStore(Dynamo(client, NAME, lambda _: None), default_policy(), lambda: NOW, read_policy)
+    return PolicyStore(Dynamo(client, NAME, lambda _: None), default_policy(), lambda: NOW, read_policy, ACCOUNT)
 
 
 def test_a_waiver_comes_back_whole_and_its_change_waits(store: Any) -> None:

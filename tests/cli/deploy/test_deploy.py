@@ -408,7 +408,7 @@ def of(place: Installation) -> AppContext:
 def public_repository(place: Installation, name: str, *twins: str) -> None:
     """With one image; `twins`: private repositories in which its digest lies."""
     home = Repository("public/acme", "us-east-1", name)
-    private = (Repository("111122223333", REGION, twin).image(digest(1)).path for twin in twins)
+    private = (Repository("123456789012", REGION, twin).image(digest(1)).path for twin in twins)
     context = of(place)
     context.table.put_header(Header(ref=home.image(digest(1)), exists=True, existence_at=NOW, twins=tuple(private)))
     context.table.store_repository(home, {"public_at": NOW})

@@ -242,14 +242,15 @@ def test_a_public_repository_is_published_from_its_own_name_unless_the_policy_sa
     said = parse_policy({"version": 1, "public": [{"public": "web", "from": ["team/web"], "registry": away}]})
     for policy, name, account, origin in (
         (Policy(version=1), "web", "111122223333", True),
-        (Policy(version=1), "web", away, True),
+        (Policy(version=1), "web", away, False),
         (Policy(version=1), "team/web", away, False),
         (said, "web", away, False),
         (said, "team/web", away, True),
         (said, "team/web", "111122223333", False),
     ):
         image = msgspec.structs.replace(web, repository=name, registry=account)
-        assert policy.publication_of("web").is_from(image) is origin
+        assert policy.publication_of("web", "111122223333").is_from(image) is origin
+        assert not policy.publication_of("web", "").is_from(msgspec.structs.replace(image, registry=""))
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,10 @@ def scanned(world: PublicWorld, where: ImageRef, *, days: float = 0) -> ImageRef
     return where
 
 
+def pushed(header: Header) -> Header:
+    return msgspec.structs.replace(header, exists=True, existence_at=START, pushed_at=START)
+
+
 def match(world: PublicWorld) -> int:
     found = sum(match_same_digest(MatchSameDigest(shard), world) for shard in range(8))  # type: ignore[arg-type]
     world.drain()
@@ -115,9 +119,6 @@ def test_without_a_twin_it_stays_unscanned(world: PublicWorld) -> None:
 
 
 def test_a_twin_that_was_never_scanned_makes_nothing_clean(world: PublicWorld) -> None:
-    def pushed(header: Header) -> Header:
-        return msgspec.structs.replace(header, exists=True, existence_at=START, pushed_at=START)
-
     update_header(ref(1, "team/api"), pushed, DELIVERY, world)  # type: ignore[arg-type]
     match(public(world))
     assert decision(world) is Decision.PENDING
@@ -256,7 +257,7 @@ def test_what_if_says_of_a_public_image_what_applying_then_decides(world: Public
     for number, (glob, word) in enumerate([("none/*", "warn"), ("team/*", "warn"), ("team/*", "quarantine")], 1):
         rules = [{"id": "no", "match": {"repository": glob}, "decision": word}]
         candidate = policy(notify=[], rules=rules)
-        question = Question(world.policy, candidate, (), (world.moment,))
+        question = Question(world.policy, candidate, (), (world.moment,), account=ACCOUNT)
         header = world.stored.headers[PUBLIC]
         weighed = weigh(Film(gather_case(header, question, world), question))  # type: ignore[arg-type]
         assert weighed.today.decision is header.decision
@@ -330,7 +331,7 @@ def test_what_if_knows_waivers_and_twins_that_are_gone(
     match(public(world))
     if not there:
         delete(world, PRIVATE)
-    question = Question(world.policy, FATAL, world.waivers, (world.moment,))
+    question = Question(world.policy, FATAL, world.waivers, (world.moment,), account=ACCOUNT)
     weighed = weigh(Film(gather_case(world.stored.headers[PUBLIC], question, world), question))  # type: ignore[arg-type]
     world.policy, world.versions = FATAL, (5, 5)
     decide_again(world, PUBLIC, PRIVATE)
@@ -583,17 +584,35 @@ def test_the_repository_of_the_same_name_is_the_origin_where_nothing_else_is_sai
     assert (decision(world), reason(world).rule) == (Decision.ALLOW, "twin")
 
 
-def test_a_repository_of_the_origins_name_in_another_account_is_a_sandbox_where_the_policy_names_the_account(
+AWAY = "999988887777"
+
+
+def test_a_repository_of_the_origins_name_in_another_account_is_a_sandbox_unless_the_policy_names_the_account(
     world: PublicWorld,
 ) -> None:
     """There ECR's own scanner sees less, or Inspector is told to suppress."""
     at = {"public": HOME.name, "from": ["prod/api"]}
     found(world, ref(1, "team/api"), "CRITICAL")
-    found(world, ref(1, "prod/api", registry="999988887777"), None, source=Source.BASIC)
-    for version, registry, expected in ((1, {}, "ALLOW"), (2, {"registry": ACCOUNT}, "BLOCK")):
+    found(world, ref(1, "prod/api", registry=AWAY), None, source=Source.BASIC)
+    for version, registry, expected in ((1, {}, "BLOCK"), (2, {"registry": AWAY}, "ALLOW")):
         world.policy, world.versions = policy_of(public=[{**at, **registry}], **BY_FINDINGS), (version, 0)
         match(public(world))
         assert decision(world) is Decision[expected]
+
+
+@pytest.mark.parametrize("published", [[], [{"public": HOME.name, "from": [HOME.name]}]])
+def test_what_is_clean_in_another_account_does_not_speak_before_the_origin_is_scanned(
+    world: PublicWorld, published: list[dict[str, Any]]
+) -> None:
+    world.policy = policy_of(public=published, notify=[])
+    origin = ref(1, HOME.name)
+    scanned(world, msgspec.structs.replace(origin, registry=AWAY))
+    update_header(origin, pushed, DELIVERY, world)  # type: ignore[arg-type]
+    match(public(world))
+    assert (decision(world), reason(world).rule) == (Decision.PENDING, "twin")
+    scanned(world, origin)
+    match(world)
+    assert decision(world) is Decision.ALLOW
 
 
 def test_a_policy_that_makes_a_twin_an_origin_goes_by_what_it_is_now_whatever_message_comes_first(
@@ -953,7 +972,9 @@ def test_a_policy_that_names_other_origins_says_as_what_if_what_it_then_decides(
     for name in gone & {name for name, _ in there}:
         delete(world, ref(1, name))
     candidate = policy(origins=origins, **BY_FINDINGS)
-    question = Question(world.policy, candidate, world.waivers, (world.moment - timedelta(days=1), world.moment))
+    question = Question(
+        world.policy, candidate, world.waivers, (world.moment - timedelta(days=1), world.moment), account=ACCOUNT
+    )
     weighed = weigh(Film(gather_case(world.stored.headers[PUBLIC], question, world), question))  # type: ignore[arg-type]
     assert weighed.today.decision is decision(world)
     world.policy, world.versions = candidate, (7, world.versions[1])
