@@ -432,7 +432,8 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
 
     Indexes hear of a child that blocks or is quarantined when it gets worse or less bad, of any other when its decision
     or the state of its scan changes: not of every finding. The same digest in public repositories hears of every
-    decision, order and excuse where it is published from here, else of every finding.
+    decision, order and excuse where it is published from here, else of every finding, also in the images of an
+    index.
     """
     home, quiet = put.ref.home, changed.quiet
     turned = changed.again or put.exists is not before.exists or put.kind is not before.kind
@@ -443,6 +444,8 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
         # It may have by now what the release of an index was not given for, or its first scan after the restore.
         indexes = indexes_of(put, context) if changed.indexes is None else changed.indexes
         told |= dict.fromkeys(index.ref.digest for index in filter(is_released, indexes))
+        if put.revision != before.revision:
+            _tell_borrowers(indexes, context, quiet=quiet)
     for digest in told:
         context.outbox.send("scans", Decide(home.image(digest), "child", quiet=quiet))
     if not home.public:
@@ -459,6 +462,16 @@ def _send_relatives(before: Header, put: Header, changed: HeaderChange, context:
     if not home.public and _closes_or_opens(before, put, changed, context):
         now = context.clock.now()
         context.outbox.send("sweeps", ReplicationCheck(put.ref, now, now, turned=True))
+
+
+def _tell_borrowers(indexes: Sequence[Header], context: Context, *, quiet: bool) -> None:
+    """An index has no findings, so no change of it tells of those of its images, by which a public image of unknown
+    origin is judged: what is excused here may not be excused there."""
+    rules = context.rules.current()
+    for index in indexes:
+        for public in map(ImageRef.from_path, index.twins):
+            if not rules.publication_of(public.repository).is_from(index.ref):
+                context.outbox.send("scans", Decide(public, "twin", quiet=quiet, twin=index.ref.path))
 
 
 def _copies_told(before: Header, put: Header, context: Context, *, turned: bool) -> list[ImageRef]:

@@ -763,6 +763,36 @@ def test_a_public_index_without_origin_is_judged_by_the_findings_of_a_copys_imag
     assert world.stored.headers[PUBLIC].decide_at == world.moment
 
 
+def test_what_is_found_in_an_image_of_an_index_and_excused_there_closes_the_public_index_at_once(
+    world: PublicWorld,
+) -> None:
+    """Where its origin is not known: the index that lends its findings stands as before, so it tells nothing."""
+    world.policy = policy(origins=("team/web",), **BY_FINDINGS)
+    waive(world, waiver("sandbox/*", rule="critical"))
+    child = found(world, SANDBOX.home.image(digest(2)), None)
+
+    def index(header: Header) -> Header:
+        children, scan = (Child(child.digest, "linux/amd64"),), Scan(ScanState.COMPLETE)
+        return msgspec.structs.replace(
+            header, kind=Kind.INDEX, exists=True, existence_at=START, children=children, scan=scan
+        )
+
+    def held(header: Header) -> Header:
+        return msgspec.structs.replace(header, parents=(SANDBOX.digest,))
+
+    update_header(SANDBOX, index, DELIVERY, world)  # type: ignore[arg-type]
+    update_header(child, held, DELIVERY, world)  # type: ignore[arg-type]
+    world.hold(PUBLIC, "1.0", media_type="application/vnd.oci.image.index.v1+json")
+    world.sweep()
+    match(world)
+    assert decision(world) is Decision.ALLOW
+    found(world, child, "CRITICAL")
+    assert (decision(world, child), decision(world, SANDBOX)) == (Decision.ALLOW, Decision.ALLOW)
+    assert (decision(world), reason(world).rule) == (Decision.BLOCK, "child")
+    found(world, child, None)
+    assert decision(world) is Decision.ALLOW
+
+
 def test_a_copy_pushed_to_where_less_is_seen_takes_the_word_from_no_other(world: PublicWorld) -> None:
     """By its time the newer scan would win, and it saw less: by ECR's own scanner, or by a suppressing account."""
     world.policy = policy(**BY_FINDINGS, suppressed="ignore")
