@@ -32,9 +32,9 @@ class RetirementAnswer(msgspec.Struct, frozen=True):
 
     Counts are of what was reached by now. `orders`, `legal_holds`: that ended; `acts`: that were still to be done, and
     will not be; `stay_archived`: images that ECR keeps archived since our quarantine; `deny`: repositories whose policy
-    keeps our statement; `being_done`: acts of which nobody has seen the end. Each is null in a dry run, which counts
-    repositories and images alone. `waivers`: those that cover repositories of this registry alone. `lines`: in
-    sentences.
+    keeps our statement; `being_done`: acts that were begun, with what effect is not known. Each is null in a dry run,
+    which counts repositories and images alone. `waivers`: those that cover repositories of this registry alone.
+    `lines`: in sentences.
     """
 
     registry: str

@@ -31,7 +31,7 @@ _NAMED, _SHOWN = 10, 300
 class RetiredCounts(msgspec.Struct, frozen=True):
     """`orders` and `legal_holds` that ended, `acts` that were to be done and were dropped. Exceptions, which the
     registry itself keeps: images that `stay_archived` by our quarantine, repositories that `deny` pulls by our
-    statement, and acts that were `being_done`, of which nobody has seen the end."""
+    statement, and acts that were `being_done`: whether they took effect is not known."""
 
     repositories: int = 0
     images: int = 0
@@ -143,9 +143,9 @@ class Retirement(msgspec.Struct, frozen=True):
             found.append(f"{c.stay_archived} {stays} in ECR's archive, where Lazaretto's quarantine has put it.")
         if c.deny:
             denies = "repository keeps" if c.deny == 1 else "repositories keep"
-            found.append(f"{c.deny} {denies} the statement {SID} in its policy, and lets nobody pull.")
+            found.append(f"{c.deny} {denies} the statement {SID} in its policy, and cannot be pulled from.")
         if c.being_done:
-            found.append(f"{_many(c.being_done, 'act')} had been begun: nobody has seen the end.")
+            found.append(f"{_many(c.being_done, 'act')} had been begun, with what effect is not known.")
         if self.waivers:
             covers = "waiver covers" if len(self.waivers) == 1 else "waivers cover"
             named = ", ".join(some_of(self.waivers, _NAMED))
